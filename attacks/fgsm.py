@@ -1,0 +1,49 @@
+"""Fast gradient sign method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqabench.api import Noise, ObjectiveAttack, Passes, Regressor, single_steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(ObjectiveAttack):
+    """One signed gradient step of length eps from the clean images.
+
+    Goodfellow et al. 2015, section 4; CPRL Eq 1. The sign of the gradient does not depend on eps,
+    so a sweep takes one gradient for all radii.
+
+    Attributes:
+        objective: What the step increases; ``mse`` is the paper's loss.
+        threshold: For ``reflect`` and ``reflect_pred``; see ``ObjectiveAttack``.
+    """
+
+    summary = "one signed gradient step"
+    paper = "https://arxiv.org/abs/1412.6572"
+    year = 2015
+
+    def perturb(
+        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
+    ) -> Tensor:
+        """See ``Attack.perturb``."""
+        return next(self.sweep(regressor, images, mos, [eps], noise))
+
+    def sweep(
+        self,
+        regressor: Regressor,
+        images: Tensor,
+        mos: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        """See ``Attack.sweep``."""
+        goal = self.goal(regressor, images, mos, noise)
+        return single_steps(goal, regressor, images, eps_list, noise)
+
+    def passes(self, eps_count: int) -> Passes:
+        """See ``Attack.passes``."""
+        return Passes(1, 1)

@@ -1,0 +1,68 @@
+"""Projected gradient descent (ascent, as written here)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqabench.api import (
+    Noise,
+    ObjectiveAttack,
+    Passes,
+    Regressor,
+    SignedAscent,
+    keep_better,
+    random_start,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(ObjectiveAttack):
+    """Signed gradient steps inside the ball, best iterate of all restarts kept, image by image.
+
+    Madry et al. 2018, section 2.1; CPRL Eq 2. The first restart always starts from the clean image,
+    the others from a uniform point of the ball. Deviation: an image whose gradient is exactly zero
+    at the clean image (``mse`` where f equals y) goes to a random point in the first step.
+
+    Attributes:
+        objective: What the steps increase; ``mse`` is the paper's loss.
+        threshold: For ``reflect`` and ``reflect_pred``; see ``ObjectiveAttack``.
+        steps: Steps per restart.
+        restarts: Starts in all, the clean image among them.
+        step: Length of a step as a share of eps; 0 takes 2.5 / steps (Madry's rule).
+    """
+
+    summary = "signed gradient steps inside the ball, best iterate kept"
+    paper = "https://arxiv.org/abs/1706.06083"
+    year = 2018
+
+    steps: int = 10
+    restarts: int = 1
+    step: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1 or self.restarts < 1:
+            raise ValueError("steps and restarts must be at least 1")
+        if self.step < 0:
+            raise ValueError(f"step must not be negative, got {self.step}")
+
+    def perturb(
+        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
+    ) -> Tensor:
+        """See ``Attack.perturb``."""
+        goal = self.goal(regressor, images, mos, noise)
+        step_size = eps * (self.step or 2.5 / self.steps)
+        ascent = SignedAscent(eps=eps, steps=self.steps, step_size=step_size)
+        away = random_start(images, noise, eps=eps, purpose="kick")
+        best = ascent.climb(goal, regressor, images, noise, kick=away)
+        for restart in range(1, self.restarts):
+            start = random_start(images, noise, eps=eps, purpose=f"restart{restart}")
+            best = keep_better(best, ascent.climb(goal, regressor, images, noise, start=start))
+        return best.images
+
+    def passes(self, eps_count: int) -> Passes:
+        """See ``Attack.passes``."""
+        per_eps = self.restarts * self.steps
+        return Passes(eps_count * (per_eps + self.restarts), eps_count * per_eps)

@@ -1,0 +1,86 @@
+"""The score-reflection attack of CPRL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqabench.api import (
+    Noise,
+    ObjectiveAttack,
+    ObjectiveName,
+    Passes,
+    Regressor,
+    SignedAscent,
+    single_steps,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreReflection(ObjectiveAttack):
+    """Drive good images down and bad images up: one signed step, or several.
+
+    CPRL (arXiv 2404.19567) Eq 5 with the norm read as a distance and ascent on it, the only reading
+    that reflects scores. Deviations: the step climbs the logit, whose gradient has the same sign
+    and does not underflow; an image exactly at the threshold counts as bad; ``steps`` > 1 iterates
+    (the paper has one step) with the side fixed from the start and the best iterate kept.
+
+    Attributes:
+        objective: ``reflect``, or another objective for the same steps.
+        threshold: Side of an image: 0.5 is Eq 5, ``median`` of the split's labels hits ranks
+            harder where labels are skewed.
+        steps: Number of steps; one step has length eps.
+        step: Length of a step as a share of eps when ``steps`` > 1; 0 takes 2.5 / steps.
+    """
+
+    summary = "good images down, bad images up (CPRL Eq 5)"
+    paper = "https://arxiv.org/abs/2404.19567"
+    year = 2024
+
+    objective: ObjectiveName = "reflect"
+    steps: int = 1
+    step: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.step < 0:
+            raise ValueError(f"step must not be negative, got {self.step}")
+
+    def perturb(
+        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
+    ) -> Tensor:
+        """See ``Attack.perturb``."""
+        return next(self.sweep(regressor, images, mos, [eps], noise))
+
+    def sweep(
+        self,
+        regressor: Regressor,
+        images: Tensor,
+        mos: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        """Yield one batch per eps; a single step shares its gradient. See ``Attack.sweep``."""
+        goal = self.goal(regressor, images, mos, noise)
+        if self.steps == 1:
+            yield from single_steps(goal, regressor, images, eps_list, noise)
+            return
+        share = self.step or 2.5 / self.steps
+        for eps in eps_list:
+            ascent = SignedAscent(eps=eps, steps=self.steps, step_size=eps * share)
+            yield ascent.climb(goal, regressor, images, noise).images
+
+    @property
+    def shares_work(self) -> bool:
+        """Only a single step shares its gradient between radii."""
+        return self.steps == 1
+
+    def passes(self, eps_count: int) -> Passes:
+        """See ``Attack.passes``."""
+        if self.steps == 1:
+            return Passes(1, 1)
+        return Passes(eps_count * (self.steps + 1), eps_count * self.steps)

@@ -1,0 +1,94 @@
+"""Everything that a plugin author needs, in one place.
+
+What holds everywhere: an image batch is ``float32`` of shape ``(N, 3, H, W)``, RGB, in ``[0, 1]``;
+a score has shape ``(N,)``, lies in ``[0, 1]`` and is better when higher; a mos is a label on the
+same scale; ``eps`` is an L-infinity radius on the ``[0, 1]`` scale, so ``--eps 4`` is 4/255.
+"""
+
+from iqabench.contracts.ascent import (
+    Climb,
+    SignedAscent,
+    keep_better,
+    pixel_gradient,
+    project,
+    random_start,
+    single_steps,
+)
+from iqabench.contracts.attack import Attack, AttackBatch, ObjectiveAttack, Passes
+from iqabench.contracts.backbone import Backbone, Site
+from iqabench.contracts.component import Component, state
+from iqabench.contracts.dataset import (
+    Dataset,
+    LabelMap,
+    Row,
+    Table,
+    find_file,
+    resolve_images,
+)
+from iqabench.contracts.defense import (
+    NETWORK,
+    Batch,
+    Defense,
+    Player,
+    Step,
+    TrainState,
+    TrainStep,
+    Wrapper,
+    evaluation_mode,
+    global_average,
+)
+from iqabench.contracts.noise import Noise
+from iqabench.contracts.objective import OBJECTIVES, Facts, Goal, ObjectiveName, make_goal
+from iqabench.contracts.regressor import (
+    Expectation,
+    Regressor,
+    RegressorWrapper,
+    scores_and_logits,
+)
+from iqabench.errors import DataError, IncompatibleError
+
+__all__ = [
+    "NETWORK",
+    "OBJECTIVES",
+    "Attack",
+    "AttackBatch",
+    "Backbone",
+    "Batch",
+    "Climb",
+    "Component",
+    "DataError",
+    "Dataset",
+    "Defense",
+    "Expectation",
+    "Facts",
+    "Goal",
+    "IncompatibleError",
+    "LabelMap",
+    "Noise",
+    "ObjectiveAttack",
+    "ObjectiveName",
+    "Passes",
+    "Player",
+    "Regressor",
+    "RegressorWrapper",
+    "Row",
+    "SignedAscent",
+    "Site",
+    "Step",
+    "Table",
+    "TrainState",
+    "TrainStep",
+    "Wrapper",
+    "evaluation_mode",
+    "find_file",
+    "global_average",
+    "keep_better",
+    "make_goal",
+    "pixel_gradient",
+    "project",
+    "random_start",
+    "resolve_images",
+    "scores_and_logits",
+    "single_steps",
+    "state",
+]

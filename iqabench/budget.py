@@ -1,0 +1,76 @@
+"""The rule every attack is held to, checked by the harness and never by the attack."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from iqabench.contracts.attack import ThreatModel
+from iqabench.errors import BudgetError
+
+TOLERANCE = 1e-6
+"""float32 rounding of x + eps - x; far below 1/255."""
+
+
+def check(
+    clean: Tensor, adversarial: object, *, eps: float, threat_model: ThreatModel = "linf"
+) -> Tensor:
+    """Return ``adversarial`` unless it breaks the rules; nothing is ever repaired.
+
+    Args:
+        clean: Images in ``[0, 1]``, shape ``(N, 3, H, W)``, on the 8-bit grid.
+        adversarial: What the attack returned.
+        eps: L-infinity radius on the ``[0, 1]`` scale.
+        threat_model: ``linf`` checks the ball; otherwise shape, NaN and pixel range alone.
+
+    Raises:
+        BudgetError: No tensor, wrong shape or type, NaN, a pixel outside ``[0, 1]``, a move larger
+            than eps, or larger than the next whole grey level after rounding to 8 bits.
+
+    Example:
+        >>> import torch
+        >>> x = torch.full((1, 3, 2, 2), 128 / 255)
+        >>> _ = check(x, x + 4 / 255, eps=4 / 255)
+        >>> check(x, x + 5 / 255, eps=4 / 255)
+        Traceback (most recent call last):
+            ...
+        iqabench.errors.BudgetError: attack moved a pixel by 5/255, more than eps = 4/255
+    """
+    if not isinstance(adversarial, Tensor):
+        raise BudgetError(f"attack returned {type(adversarial).__name__}, not a tensor")
+    if adversarial.shape != clean.shape or adversarial.dtype != clean.dtype:
+        raise BudgetError(
+            f"attack returned {tuple(adversarial.shape)} {adversarial.dtype},"
+            f" not {tuple(clean.shape)} {clean.dtype}"
+        )
+    if adversarial.device != clean.device:
+        raise BudgetError(f"attack returned a tensor on {adversarial.device}, not {clean.device}")
+    if not bool(adversarial.isfinite().all()):
+        raise BudgetError("attack returned NaN or infinite pixels")
+    low, high = float(adversarial.min()), float(adversarial.max())
+    if low < 0 or high > 1:
+        raise BudgetError(f"attack returned pixels in [{low:.6g}, {high:.6g}], outside [0, 1]")
+    if threat_model == "linf":
+        _check_ball(clean, adversarial, eps)
+    return adversarial.detach()
+
+
+def _check_ball(clean: Tensor, adversarial: Tensor, eps: float) -> None:
+    moved = float((adversarial - clean).abs().max())
+    if moved > eps + TOLERANCE:
+        raise BudgetError(
+            f"attack moved a pixel by {moved * 255:.6g}/255, more than eps = {eps * 255:.6g}/255"
+        )
+    levels = float((round_to_8bit(adversarial) - round_to_8bit(clean)).abs().max()) * 255
+    allowed = math.ceil(eps * 255 - TOLERANCE)
+    if levels > allowed + 0.5:
+        raise BudgetError(
+            f"rounded to 8 bits, attack moved a pixel by {levels:.0f} grey levels, more than"
+            f" {allowed}"
+        )
+
+
+def round_to_8bit(images: Tensor) -> Tensor:
+    """Return images as a file with 8 bits per channel would give them back."""
+    return (images * 255).round() / 255

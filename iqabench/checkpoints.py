@@ -1,0 +1,114 @@
+"""Trained weights as safetensors beside a JSON card, found again by the recipe that made them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from iqabench.errors import WeightsError
+from iqabench.files import replacing, write_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that holds, or will hold, one trained regressor.
+
+    Attributes:
+        folder: ``card.json`` and ``weights.safetensors``; while training, ``training.safetensors``.
+        recipe_key: Hash of everything that made it.
+    """
+
+    folder: Path
+    recipe_key: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether training has finished; the card is written last."""
+        return (self.folder / "card.json").exists()
+
+    def card(self) -> dict[str, Any]:
+        """Return the card.
+
+        Raises:
+            WeightsError: Damaged, or of another schema.
+        """
+        try:
+            card: dict[str, Any] = json.loads((self.folder / "card.json").read_text())
+            known = card["schema"] == SCHEMA and card["weights_sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise WeightsError(self._damaged(e)) from e
+        if not known:
+            raise WeightsError(self._damaged("another schema"))
+        return card
+
+    def load(self) -> dict[str, Tensor]:
+        """Return the weights.
+
+        Raises:
+            WeightsError: Damaged, or not the weights that the card describes.
+        """
+        card = self.card()
+        try:
+            weights = load_file(self.folder / "weights.safetensors")
+        except (OSError, safetensors.SafetensorError) as e:
+            raise WeightsError(self._damaged(e)) from e
+        if hash_tensors(weights) != card["weights_sha256"]:
+            raise WeightsError(self._damaged("the weights are not those of the card"))
+        return weights
+
+    def save(self, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+        """Write weights and card, and drop the training state."""
+        save_tensors(self.folder / "weights.safetensors", weights)
+        document = {"schema": SCHEMA, "weights_sha256": hash_tensors(weights), **card}
+        write_json(self.folder / "card.json", document)
+        self.training_file.unlink(missing_ok=True)
+
+    @property
+    def training_file(self) -> Path:
+        """Where an unfinished training keeps its state."""
+        return self.folder / "training.safetensors"
+
+    def _damaged(self, why: object) -> str:
+        return f"checkpoint {self.folder} is damaged ({why}): remove it to train again"
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a safetensors file in one step."""
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata=dict(metadata or {}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Return tensors and metadata, or None if there is no readable file."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 - no mapping
+    except (OSError, safetensors.SafetensorError):
+        return None
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, types, shapes and values, whatever the container."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

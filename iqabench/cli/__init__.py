@@ -1,0 +1,34 @@
+"""The command line: one module per command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from iqabench.cli.parser import build_parser
+from iqabench.errors import IqabenchError
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0: every requested cell has a result. 1: something failed while running. 2: the request is
+    wrong. 130: interrupted; finished cells stay.
+    """
+    try:
+        arguments = build_parser().parse_args(argv)
+        code: int = arguments.execute(arguments)
+    except SystemExit as e:  # argparse: --help (0) or a bad flag (2)
+        return int(e.code or 0)
+    except IqabenchError as e:
+        sys.stderr.write(f"iqabench: {e}\n")
+        return e.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; nothing is left to say
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("iqabench: interrupted; finished cells stay, run it again to go on\n")
+        return INTERRUPTED
+    return code

@@ -1,0 +1,141 @@
+"""Every flag of every command; what they do is imported when they run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from iqabench import __version__
+
+Execute = Callable[[argparse.Namespace], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"iqabench: {message} (see '{self.prog} --help')\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = _Parser(
+        prog="iqabench",
+        description="Adversarial robustness of no-reference image-quality models, measured.",
+        epilog="example: iqabench run --defense resnet --attack fgsm --eps 1,2,4",
+    )
+    parser.add_argument("--version", action="version", version=f"iqabench {__version__}")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
+    )
+    for add in (_add_run, _add_train, _add_data, _add_list, _add_show, _add_report):
+        add(commands)
+    return parser
+
+
+def _command(commands: argparse._SubParsersAction[_Parser], name: str, text: str, example: str) -> _Parser:
+    parser = commands.add_parser(
+        name, help=text, description=text, epilog=f"example: {example}", allow_abbrev=False
+    )
+    parser.set_defaults(execute=_late(f"iqabench.cli.{name}"))
+    return parser
+
+
+def _late(module: str) -> Execute:
+    def execute(arguments: argparse.Namespace) -> int:
+        code: int = importlib.import_module(module).execute(arguments)
+        return code
+
+    return execute
+
+
+def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "run",
+        "train what is not trained, attack, and write the leaderboard",
+        "iqabench run --defense resnet --attack pgd:steps=10 --attack fgsm --eps 0.5,1,2,4",
+    )
+    _add_conditions(parser)
+    parser.add_argument("--attack", action="append", metavar="SPEC", help="an attack; may be repeated")
+    parser.add_argument("--eps", metavar="LIST", help="L-infinity radii in grey levels: 1,2,4 is 1/255 ...")
+    parser.add_argument("--no-reference", action="store_true", help="leave the reference row out")
+    parser.add_argument("--out", type=Path, default=Path("runs/default"), metavar="DIR",
+                        help="run directory; a run goes on where its files end (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per pass; changes no number")
+    parser.add_argument("--dry-run", action="store_true", help="print the cells and an estimate of time")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "train",
+        "train defenses and keep their checkpoints",
+        "iqabench train --defense resnet --dataset demo",
+    )
+    _add_conditions(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _add_conditions(parser: _Parser) -> None:
+    parser.add_argument("--defense", action="append", metavar="SPEC", help="a defense; may be repeated")
+    parser.add_argument("--dataset", action="append", metavar="SPEC", help="a data set; may be repeated")
+    _add_places(parser)
+    parser.add_argument("--split", type=Path, metavar="FILE", help="a saved split to use again")
+    parser.add_argument("--backbone", metavar="NAME", help="resnet50, mobilenet_v2, demo_net, ...")
+    parser.add_argument("--backbone-weights", metavar="FILE", help="imagenet, none, .pth or .safetensors")
+    parser.add_argument("--recipe", metavar="NAME", help="how to train: paper, light, demo, or your own")
+    parser.add_argument("--seed", metavar="LIST", help="seeds, such as 0,1,2")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
+
+
+def _add_places(parser: _Parser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="benchmark file (default: benchmark.yaml)")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="where data sets are (or IQABENCH_DATA)")
+    parser.add_argument("--store", type=Path, metavar="DIR",
+                        help="checkpoints, pixel caches, made data sets (or IQABENCH_STORE)")
+
+
+def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "data",
+        "list data sets, or check the files of some",
+        "iqabench data check biq2021 --data-root DIR",
+    )
+    parser.add_argument("action", choices=["list", "check"])
+    parser.add_argument("dataset", nargs="*", metavar="SPEC", help="data sets (default: all)")
+    _add_places(parser)
+    parser.add_argument("--split", type=Path, metavar="FILE", help="also check a saved split")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands, "list", "list installed defenses, attacks, data sets and backbones", "iqabench list --json"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _add_show(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands, "show", "describe a component: paper, parameters, defaults", "iqabench show pgd"
+    )
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "report",
+        "make tables, curves and page again from the files of a run",
+        "iqabench report runs/default",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--json", action="store_true", help="the leaderboard as JSON on standard output")

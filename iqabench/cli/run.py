@@ -1,0 +1,74 @@
+"""``iqabench run``: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from iqabench.cli.console import ConsoleReporter, data_console, print_json
+from iqabench.cli.setup import benchmark_of, device_of, home_of
+from iqabench.files import write_json
+from iqabench.planning import Plan, choose_datasets, make_plan
+from iqabench.running import Runner, Summary, locked
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    reporter = ConsoleReporter()
+    benchmark = benchmark_of(arguments)
+    device = device_of(benchmark.device)
+    home = home_of(arguments, benchmark, reporter)
+    chosen = choose_datasets(benchmark, arguments.dataset or [], home)
+    plan = make_plan(benchmark, chosen, home, split=arguments.split)
+    if arguments.dry_run:
+        return _dry_run(plan, home.store, device, as_json=arguments.json)
+    run: Path = arguments.out
+    with locked(run):
+        _record(run, plan)
+        try:
+            summary = Runner(run, home.store, device, reporter).execute(plan)
+        finally:
+            reporter.close()
+        return _finish(run, summary, reporter, as_json=arguments.json)
+
+
+def _finish(run: Path, summary: Summary, reporter: ConsoleReporter, *, as_json: bool) -> int:
+    from iqabench.leaderboard.load import load_board
+    from iqabench.leaderboard.tables import leaderboard_json
+    from iqabench.leaderboard.terminal import render
+    from iqabench.leaderboard.write import write_outputs
+
+    board = load_board(run)
+    paths = write_outputs(run, board)
+    if as_json:
+        print_json(leaderboard_json(board))
+    else:
+        render(board, data_console())
+        sys.stdout.write("\n" + "".join(f"wrote {path}\n" for path in paths))
+    reporter.say(
+        f"{summary.computed} cells computed, {summary.found} found,"
+        f" {len(summary.failures)} failed"
+    )
+    return 1 if summary.failures else 0
+
+
+def _dry_run(plan: Plan, store: Path, device: object, *, as_json: bool) -> int:
+    from iqabench.estimating import estimate
+    from iqabench.cli.estimate import show
+
+    show(plan, estimate(plan, store, device), as_json=as_json)
+    return 0
+
+
+def _record(run: Path, plan: Plan) -> None:
+    """Keep what was asked beside the results."""
+    write_json(
+        run / "run.json",
+        {
+            "schema": 1,
+            "command": sys.argv[1:],
+            "benchmark": plan.benchmark.model_dump(mode="json"),
+            "datasets": {e.data.name: e.data.split.origin for e in plan.entries},
+        },
+    )

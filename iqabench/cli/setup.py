@@ -1,0 +1,110 @@
+"""From flags to a benchmark, a home for data, and a device."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+
+from iqabench.config import Benchmark, check_eps, load_benchmark
+from iqabench.data import DataHome
+from iqabench.errors import ConfigError, DeviceError, OutputError
+from iqabench.progress import Reporter
+
+
+def benchmark_of(arguments: argparse.Namespace) -> Benchmark:
+    """Return the benchmark: flags over file over defaults.
+
+    Raises:
+        ConfigError: The file or a flag is wrong.
+    """
+    flags: dict[str, Any] = {}
+    names = {
+        "defense": "defenses",
+        "attack": "attacks",
+        "data_root": "data_root",
+        "backbone": "backbone",
+        "backbone_weights": "backbone_weights",
+        "recipe": "recipe",
+        "device": "device",
+        "batch_size": "batch_size",
+    }
+    for flag, field in names.items():
+        value = getattr(arguments, flag, None)
+        if value is not None:
+            flags[field] = value
+    if getattr(arguments, "eps", None) is not None:
+        flags["eps"] = check_eps(arguments.eps.split(","))
+    if getattr(arguments, "seed", None) is not None:
+        flags["seeds"] = _seeds(arguments.seed)
+    if getattr(arguments, "no_reference", False):
+        flags["reference"] = None
+    if getattr(arguments, "threads", None) is not None:
+        _set_threads(arguments.threads)
+    return load_benchmark(arguments.config, flags)
+
+
+def home_of(arguments: argparse.Namespace, benchmark: Benchmark, reporter: Reporter) -> DataHome:
+    """Return where data is looked for and kept.
+
+    Raises:
+        ConfigError: The data root does not exist.
+        OutputError: The store cannot be written.
+    """
+    root = benchmark.data_root or _environment_path("IQABENCH_DATA")
+    if root is not None and not root.is_dir():
+        raise ConfigError(f"data root {root} is not a folder; give the folder that holds data sets")
+    store = (
+        arguments.store
+        or _environment_path("IQABENCH_STORE")
+        or platformdirs.user_cache_path("iqabench")
+    )
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OutputError(f"cannot write the store {store}: {e.strerror or e}; give --store") from e
+    return DataHome(root, store, reporter)
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of a name: ``auto``, ``cpu``, ``cuda``, ``cuda:n`` or ``mps``.
+
+    Raises:
+        DeviceError: No such name, or it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdigit())):
+        raise DeviceError(f"unknown device {name!r}; it is auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda":
+        count = torch.cuda.device_count()
+        if int(number or 0) >= count:
+            raise DeviceError(f"device {name!r} is not there: this machine has {count} CUDA devices")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps' is not there: this is no Apple machine with Metal")
+    return torch.device(name)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"seeds {text!r} are not whole numbers such as 0,1,2") from None
+    if min(seeds) < 0:
+        raise ConfigError(f"seeds {text!r}: a seed must not be negative")
+    return seeds
+
+
+def _set_threads(count: int) -> None:
+    if count < 1:
+        raise ConfigError(f"threads must be at least 1, got {count}")
+    torch.set_num_threads(count)
+
+
+def _environment_path(name: str) -> Path | None:
+    return Path(os.environ[name]) if os.environ.get(name) else None

@@ -1,0 +1,186 @@
+"""``benchmark.yaml``: read, checked, merged with the defaults and with flags."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from iqabench.errors import ConfigError, UnknownNameError, did_you_mean
+from iqabench.recipes import Recipe
+
+MAX_EPS_255 = 255.0
+
+
+def check_eps(values: Sequence[Any]) -> tuple[float, ...]:
+    """Return radii in grey levels, sorted, each once.
+
+    Raises:
+        ConfigError: One is no number, negative, not finite, or above 255.
+
+    Example:
+        >>> check_eps(["4", "0.5", "4"])
+        (0.5, 4.0)
+    """
+    radii = set()
+    for value in values:
+        try:
+            if isinstance(value, bool):
+                raise ValueError
+            eps = float(value)
+        except (TypeError, ValueError):
+            raise ConfigError(f"eps {value!r} is not a number; give grey levels such as 1,2,4") from None
+        if not (math.isfinite(eps) and 0 <= eps <= MAX_EPS_255):
+            raise ConfigError(
+                f"eps {value} is not a radius; give grey levels from 0 to 255 (4 means 4/255)"
+            )
+        radii.add(eps + 0.0)  # -0.0 and 0.0 are one radius
+    if not radii:
+        raise ConfigError("eps is empty; give grey levels such as 1,2,4")
+    return tuple(sorted(radii))
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+Specs = Annotated[list[str], BeforeValidator(_as_list)]
+
+
+class DatasetConfig(BaseModel):
+    """What differs for one data set; None takes the benchmark's own value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str | None = None
+    backbone: str | None = None
+    backbone_weights: str | None = None
+
+
+class Benchmark(BaseModel):
+    """A whole benchmark. ``benchmark.yaml`` at the root of the repository explains every field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    defenses: Specs = Field(min_length=1)
+    attacks: Specs = Field(min_length=1)
+    eps: Annotated[tuple[float, ...], BeforeValidator(lambda v: check_eps(_as_list(v)))]
+    seeds: Annotated[list[int], BeforeValidator(_as_list)] = Field(min_length=1)
+    reference: str | None
+    backbone: str
+    backbone_weights: str
+    imagenet_norm: bool
+    recipe: str
+    datasets: dict[str, Annotated[DatasetConfig, BeforeValidator(lambda v: {} if v is None else v)]]
+    split_seed: int = Field(ge=0)
+    data_root: Path | None
+    score_draws: int = Field(ge=1)
+    attack_draws: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    device: str
+    recipes: dict[str, Recipe]
+
+    def for_dataset(self, name: str) -> DatasetConfig:
+        """Return recipe, backbone and weights of a data set, nothing left open."""
+        own = self.datasets.get(name, DatasetConfig())
+        other_backbone = own.backbone is not None and own.backbone != self.backbone
+        weights = own.backbone_weights or ("imagenet" if other_backbone else self.backbone_weights)
+        return DatasetConfig(
+            recipe=own.recipe or self.recipe,
+            backbone=own.backbone or self.backbone,
+            backbone_weights=weights,
+        )
+
+    def get_recipe(self, name: str) -> Recipe:
+        """Return a recipe by name.
+
+        Raises:
+            UnknownNameError: There is none of that name.
+        """
+        if name not in self.recipes:
+            raise UnknownNameError.of("recipe", name, self.recipes)
+        return self.recipes[name]
+
+
+def load_benchmark(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
+    """Return the benchmark: flags over the file over the defaults.
+
+    Args:
+        path: The user's file; None takes ``benchmark.yaml`` of the working directory if there is
+            one, else the defaults alone.
+        flags: Values given on the command line, by field; a given one wins even if it is falsy.
+
+    Raises:
+        ConfigError: Unreadable, no YAML, an unknown key (with its path and a suggestion), or a
+            value that is not allowed.
+    """
+    merged = read_yaml(resources.files("iqabench").joinpath("benchmark.yaml").read_text(), "defaults")
+    here = Path("benchmark.yaml")
+    source = path or (here if here.is_file() else None)
+    if source is not None:
+        try:
+            text = source.read_text()
+        except (OSError, UnicodeDecodeError) as e:
+            raise ConfigError(f"benchmark file {source} cannot be read: {e}") from e
+        own = read_yaml(text, str(source))
+        validate(_merge(merged, own), str(source))  # so that a flag cannot hide a bad file
+        merged = _merge(merged, own)
+    merged = _merge(merged, flags)
+    for key in set(flags) & set(DatasetConfig.model_fields):  # a flag speaks for every data set
+        merged["datasets"] = {n: {**(c or {}), key: None} for n, c in merged["datasets"].items()}
+    return validate(merged, "command line" if source is None else str(source))
+
+
+def read_yaml(text: str, shown: str) -> dict[str, Any]:
+    """Return a YAML mapping.
+
+    Raises:
+        ConfigError: No YAML, or not a mapping.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise ConfigError(f"{shown} is no valid YAML: {' '.join(str(e).split())}") from e
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{shown} must be a mapping of keys, found {type(document).__name__}")
+    return document
+
+
+def validate(document: Mapping[str, Any], shown: str) -> Benchmark:
+    """Return the benchmark that a document describes; see ``load_benchmark``."""
+    try:
+        return Benchmark.model_validate(document)
+    except ValidationError as e:
+        raise ConfigError(f"{shown}: {'; '.join(_explain(m) for m in e.errors())}") from e
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _explain(error: Any) -> str:
+    place = ""
+    for step in error["loc"]:
+        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(error["loc"][:-1])
+        return f"unknown key {place!r}.{did_you_mean(str(error['loc'][-1]), known)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]}"
+
+
+def _fields_at(loc: Sequence[Any]) -> Sequence[str]:
+    models: dict[str, type[BaseModel]] = {"recipes": Recipe, "datasets": DatasetConfig}
+    return list((models[str(loc[0])] if loc else Benchmark).model_fields)

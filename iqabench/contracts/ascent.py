@@ -1,0 +1,142 @@
+"""Signed gradient ascent inside an L-infinity ball, for attacks and for adversarial training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iqabench.contracts.noise import Noise
+from iqabench.contracts.objective import Goal
+from iqabench.contracts.regressor import Regressor
+
+
+@dataclass(frozen=True)
+class Climb:
+    """Where an ascent ended: the best iterate of each image and its value of the goal."""
+
+    images: Tensor
+    values: Tensor
+
+
+def pixel_gradient(
+    goal: Goal, model: Regressor, images: Tensor, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """Return the goal's values ``(N,)`` and its gradient with respect to the pixels.
+
+    The values are summed, not averaged, so that each image's gradient is its own.
+    """
+    with torch.enable_grad():
+        pixels = images.detach().requires_grad_()
+        values = goal(model, pixels, noise)
+        if not values.requires_grad:  # nothing depends on the pixels, as with a constant score
+            return values.detach(), torch.zeros_like(images)
+        (gradient,) = torch.autograd.grad(values.sum(), pixels, allow_unused=True)
+    return values.detach(), torch.zeros_like(images) if gradient is None else gradient
+
+
+def project(images: Tensor, clean: Tensor, eps: float) -> Tensor:
+    """Return ``images`` clipped to the L-infinity ball of ``eps`` around ``clean`` and to [0, 1].
+
+    Args:
+        images: Candidate adversarial images.
+        clean: The images they were made from.
+        eps: Radius on the ``[0, 1]`` scale.
+    """
+    return torch.minimum(torch.maximum(images, clean - eps), clean + eps).clamp(0, 1)
+
+
+def single_steps(
+    goal: Goal, regressor: Regressor, clean: Tensor, eps_list: Sequence[float], noise: Noise
+) -> Iterator[Tensor]:
+    """Yield, per eps, the clean images moved by one signed step of length eps.
+
+    x + eps * sign(gradient); Goodfellow et al. 2015, section 4. The direction does not depend on
+    eps, so all radii share one gradient.
+    """
+    _, gradient = pixel_gradient(goal, regressor, clean, noise)
+    direction = gradient.sign()
+    for eps in eps_list:
+        yield project(clean + eps * direction, clean, eps)
+
+
+@dataclass(frozen=True)
+class SignedAscent:
+    """Signed gradient steps inside a ball: x <- project(x + step_size * sign(gradient)).
+
+    Madry et al. 2018, section 2.1. The start counts as an iterate, so an ascent from the clean
+    images never ends below them.
+
+    Attributes:
+        eps: Radius on the ``[0, 1]`` scale.
+        steps: Number of steps.
+        step_size: Length of a step on the ``[0, 1]`` scale (absolute, not relative to eps).
+        gradient_from: A surrogate that supplies the gradient in place of the regressor.
+    """
+
+    eps: float
+    steps: int
+    step_size: float
+    gradient_from: Regressor | None = None
+
+    def climb(
+        self,
+        goal: Goal,
+        regressor: Regressor,
+        clean: Tensor,
+        noise: Noise,
+        *,
+        start: Tensor | None = None,
+        kick: Tensor | None = None,
+    ) -> Climb:
+        """Return the best iterate of each image.
+
+        Args:
+            goal: What to increase; see ``iqabench.contracts.objective``.
+            regressor: The attacked model; its values decide which iterate is best.
+            clean: Centre of the ball, ``(N, 3, H, W)`` in ``[0, 1]``.
+            noise: Randomness of the batch.
+            start: First iterate, inside the ball; the clean images without it.
+            kick: Where an image goes in the first step if its gradient is exactly zero at the
+                start (``mse`` where f equals y); without it, it stays.
+        """
+        images = clean if start is None else start
+        best = Climb(images, torch.full((len(clean),), -torch.inf, device=clean.device))
+        for step in range(self.steps):
+            values, gradient = pixel_gradient(
+                goal, self.gradient_from or regressor, images, noise
+            )
+            if self.gradient_from is not None:
+                values = _value(goal, regressor, images, noise)
+            best = keep_better(best, Climb(images, values))
+            images = project(images + self.step_size * gradient.sign(), clean, self.eps)
+            if step == 0 and kick is not None:
+                dead = gradient.flatten(1).abs().amax(1) == 0
+                images = torch.where(_per_image(dead), kick, images)
+        return keep_better(best, Climb(images, _value(goal, regressor, images, noise)))
+
+
+def keep_better(first: Climb, second: Climb) -> Climb:
+    """Return, image by image, the climb with the larger value; the first where they are equal."""
+    better = second.values > first.values
+    return Climb(
+        torch.where(_per_image(better), second.images, first.images),
+        torch.where(better, second.values, first.values),
+    )
+
+
+def random_start(clean: Tensor, noise: Noise, *, eps: float, purpose: str = "start") -> Tensor:
+    """Return a point uniform in the ball of radius ``eps``, clipped to [0, 1]."""
+    offset = noise.uniform(purpose, clean.shape[1:], like=clean, low=-eps, high=eps)
+    return project(clean + offset, clean, eps)
+
+
+def _value(goal: Goal, regressor: Regressor, images: Tensor, noise: Noise) -> Tensor:
+    with torch.no_grad():
+        return goal(regressor, images, noise)
+
+
+def _per_image(mask: Tensor) -> Tensor:
+    return mask[:, None, None, None]

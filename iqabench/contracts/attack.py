@@ -1,0 +1,155 @@
+"""What an attack is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from typing_extensions import Self
+
+from iqabench.contracts.component import Component, state
+from iqabench.contracts.noise import Noise
+from iqabench.contracts.objective import Facts, Goal, ObjectiveName, Threshold, make_goal
+from iqabench.contracts.regressor import Regressor
+
+ThreatModel = Literal["linf", "other", "none"]
+Access = Literal["white-box", "black-box", "transfer", "none"]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes per image that a sweep over several eps takes, for the estimate of a dry run."""
+
+    forwards: float
+    backwards: float
+
+
+@dataclass(frozen=True)
+class AttackBatch:
+    """A batch of training images, as ``Attack.fit`` gets them.
+
+    Attributes:
+        images: ``(N, 3, H, W)`` in ``[0, 1]``.
+        mos: ``(N,)`` in ``[0, 1]``.
+        noise: Randomness of the batch, with its image ids.
+    """
+
+    images: Tensor
+    mos: Tensor
+    noise: Noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(Component):
+    """Moves images so that the score goes where it should not.
+
+    The harness calls, in this order and before ``perturb`` or ``sweep``: ``prepare`` once per
+    (defense, data set), then ``fit`` once per eps if ``needs_fit``. The regressor is in ``eval()``
+    mode with frozen parameters; a stochastic one arrives as the expectation over its draws.
+    """
+
+    threat_model: ClassVar[ThreatModel] = "linf"
+    """What the harness enforces: the L-infinity ball, or only the pixel range (``other``)."""
+    access: ClassVar[Access] = "white-box"
+    """What of the defense the attack uses."""
+    needs_fit: ClassVar[bool] = False
+    """``fit`` has to see training images first (universal perturbations)."""
+
+    @property
+    def queries(self) -> int | None:
+        """Score queries per image of a black-box attack; None where gradients are used."""
+        return None
+
+    def sources(self) -> tuple[str, ...]:
+        """Return specs of other defenses that must be trained first (transfer attacks)."""
+        return ()
+
+    def prepare(self, facts: Facts) -> Self:
+        """Return the attack ready for one regressor and split; the default needs no facts."""
+        return self
+
+    def fit(
+        self, regressor: Regressor, batches: Iterable[AttackBatch], eps: float, noise: Noise
+    ) -> Self:
+        """Return the attack fitted for one eps on *training* images; only if ``needs_fit``."""
+        raise NotImplementedError(f"{type(self).__name__} has needs_fit set but no fit")
+
+    @abstractmethod
+    def perturb(
+        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
+    ) -> Tensor:
+        """Return adversarial images of the same shape; the harness checks the budget.
+
+        Each image's result depends on that image alone, the input is left unchanged, and all
+        randomness comes from ``noise``.
+
+        Args:
+            regressor: The attacked model.
+            images: Clean images ``(N, 3, H, W)`` in ``[0, 1]``, on the 8-bit grid.
+            mos: Labels ``(N,)`` in ``[0, 1]``, higher is better.
+            eps: L-infinity radius on the ``[0, 1]`` scale (4/255 for ``--eps 4``).
+            noise: Randomness, one stream per image.
+        """
+
+    def sweep(
+        self,
+        regressor: Regressor,
+        images: Tensor,
+        mos: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        """Yield one adversarial batch per eps, equal to ``perturb`` for each.
+
+        Override it only where work can be shared between radii.
+        """
+        for eps in eps_list:
+            yield self.perturb(regressor, images, mos, eps, noise)
+
+    def passes(self, eps_count: int) -> Passes | None:
+        """Return the passes per image of a sweep over ``eps_count`` radii; None if unknown."""
+        return None
+
+    @property
+    def shares_work(self) -> bool:
+        """Whether radii are best computed together; else each becomes a file when it is done."""
+        return type(self).sweep is not Attack.sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveAttack(Attack):
+    """Base of attacks that climb one of the core's objectives.
+
+    Attributes:
+        objective: What to increase; see ``iqabench.contracts.objective``.
+        threshold: Where ``reflect`` and ``reflect_pred`` split good from bad: a number in
+            ``[0, 1]``, or ``median`` of the attacked split's labels.
+        facts: Set by ``prepare``.
+    """
+
+    objective: ObjectiveName = "mse"
+    threshold: Threshold = 0.5
+    facts: Facts | None = state()
+
+    def __post_init__(self) -> None:
+        if self.threshold != "median" and not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must be in [0, 1] or 'median', got {self.threshold}")
+
+    def prepare(self, facts: Facts) -> Self:
+        """Keep the facts for objectives that look at the whole split."""
+        return self.with_state(facts=facts)
+
+    def goal(self, regressor: Regressor, images: Tensor, mos: Tensor, noise: Noise) -> Goal:
+        """Return this attack's goal for one batch."""
+        return make_goal(
+            self.objective,
+            regressor,
+            images,
+            mos,
+            noise,
+            threshold=self.threshold,
+            facts=self.facts,
+        )

@@ -1,0 +1,228 @@
+"""Data sets found, read, split and opened: what training and attacks work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iqabench.contracts.dataset import Dataset, Row, Table
+from iqabench.contracts.noise import Noise
+from iqabench.errors import DataError
+from iqabench.files import hash_of, replacing_folder
+from iqabench.pixels import Pixels, hash_images, open_pixels
+from iqabench.progress import Reporter
+from iqabench.registry import DATASETS, Named
+from iqabench.specs import parse
+from iqabench.splits import Split, load_split, make_split
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How images become network inputs, in pixels: shorter side to ``resize``, ``crop`` square."""
+
+    resize: int
+    crop: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """The images of one side of a split, as the network sees them.
+
+    Attributes:
+        rows: Its rows.
+        hashes: Content hash of each image file.
+        geometry: Resize and crop.
+        store: Where pixel caches are.
+    """
+
+    rows: tuple[Row, ...]
+    hashes: tuple[str, ...]
+    geometry: Geometry
+    store: Path
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything in these images and labels that can change a number."""
+        facts = [
+            [r.image_id, h, r.mos, r.scene] for r, h in zip(self.rows, self.hashes, strict=True)
+        ]
+        return hash_of({"rows": facts, "resize": self.geometry.resize, "crop": self.geometry.crop})
+
+    @cached_property
+    def mos(self) -> Tensor:
+        """Labels, ``float32``, shape ``(n,)``."""
+        return torch.tensor([r.mos for r in self.rows], dtype=torch.float32)
+
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """Identifiers in order."""
+        return [r.image_id for r in self.rows]
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The pixel cache; ``open`` built it."""
+        return self.open(None)
+
+    def open(self, reporter: Reporter | None) -> Pixels:
+        """Build the pixel cache if need be, showing progress.
+
+        Raises:
+            DataError: Images cannot be decoded; all of them are named.
+        """
+        paths = [r.path for r in self.rows]
+        progress = reporter.counter(f"decoding {len(paths)} images") if reporter else None
+        return open_pixels(
+            paths,
+            self.hashes,
+            resize=self.geometry.resize,
+            store=self.store,
+            on_progress=progress,
+        )
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+        """Yield (images, mos, numbers) in order: centre crops on the 8-bit grid."""
+        for start in range(0, len(self), size):
+            numbers = list(range(start, min(start + size, len(self))))
+            images = self.pixels.centre_crops(numbers, self.geometry.crop)
+            yield images, self.mos[numbers], numbers
+
+    def noise(self, seed: int, numbers: Sequence[int], scope: str) -> Noise:
+        """Return the noise of a batch of these images."""
+        return Noise(seed, tuple(self.image_ids[i] for i in numbers), scope=scope)
+
+
+@dataclass(frozen=True)
+class OpenDataset:
+    """A data set with a split, ready to be trained on and attacked.
+
+    Attributes:
+        named: The reader and its name.
+        table: Everything it read.
+        split: Which rows are on which side.
+        train: The training side.
+        test: The attacked side.
+    """
+
+    named: Named[Dataset]
+    table: Table
+    split: Split
+    train: Side
+    test: Side
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.named.name
+
+    def describe(self) -> dict[str, Any]:
+        """Return what identifies the attacked images, for cell keys."""
+        geometry = self.test.geometry
+        return {
+            "name": self.name,
+            "identity": self.named.identity,
+            "fingerprint": self.test.fingerprint,
+            "labels": vars(self.table.labels),
+            "resize": geometry.resize,
+            "crop": geometry.crop,
+        }
+
+
+@dataclass(frozen=True)
+class DataHome:
+    """Where data is looked for and kept.
+
+    Attributes:
+        root: Folder of the official data sets; None if the user gave none.
+        store: Folder of what iqabench makes itself.
+        reporter: For progress.
+    """
+
+    root: Path | None
+    store: Path
+    reporter: Reporter
+
+    def find(self, named: Named[Dataset]) -> Path | None:
+        """Return the folder of a data set, or None if its images are not there."""
+        dataset = named.component
+        if dataset.makes_itself:
+            return self._made(named)
+        return dataset.locate(self.root) if self.root else None
+
+    def require(self, named: Named[Dataset]) -> Path:
+        """Return the folder of a data set, making it if it makes itself.
+
+        Raises:
+            DataError: It is not there; says where to get it.
+        """
+        folder = self.find(named)
+        if folder is None:
+            if named.component.makes_itself:
+                return self._make(named)
+            raise DataError(missing_line(named, self.root))
+        return folder
+
+    def open(
+        self, named: Named[Dataset], geometry: Geometry, *, split: Path | None, split_seed: int
+    ) -> OpenDataset:
+        """Read a data set, split it and hash its images; pixels are decoded when first used.
+
+        Raises:
+            DataError: Anything about its files is missing or wrong.
+        """
+        table = named.component.read(self.require(named))
+        chosen = (
+            load_split(split, named.name, table)
+            if split
+            else make_split(named.name, table, seed=split_seed)
+        )
+        rows = (*chosen.train, *chosen.test)
+        hashes = hash_images([r.path for r in rows])
+        cut = len(chosen.train)
+        return OpenDataset(
+            named,
+            table,
+            chosen,
+            Side(chosen.train, tuple(hashes[:cut]), geometry, self.store),
+            Side(chosen.test, tuple(hashes[cut:]), geometry, self.store),
+        )
+
+    def _made(self, named: Named[Dataset]) -> Path | None:
+        return named.component.locate(self._home(named))
+
+    def _home(self, named: Named[Dataset]) -> Path:
+        return self.store / "datasets" / f"{named.name.replace('/', '-')}-{named.component.version}"
+
+    def _make(self, named: Named[Dataset]) -> Path:
+        home = self._home(named)
+        self.reporter.say(f"making the data set {named.name} in {home}")
+        with replacing_folder(home) as temporary:
+            named.component.make(temporary, self.reporter.counter(f"making {named.name}"))
+        return home
+
+
+def dataset(text: str) -> Named[Dataset]:
+    """Return the data set that a component string describes.
+
+    Raises:
+        DataError: It is a chain; data sets have no wrappers.
+    """
+    parts = parse(text)
+    if len(parts) > 1:
+        raise DataError(f"data set {text!r}: data sets cannot be chained with '+'")
+    return DATASETS.create(parts[0])
+
+
+def missing_line(named: Named[Dataset], root: Path | None) -> str:
+    """Return one line that says what is missing and how to get it."""
+    where = f"not found under {root}" if root else "no data root given (--data-root)"
+    info = named.component
+    return f"data set {named.name}: {where}; get it from {info.homepage} ({info.licence})"

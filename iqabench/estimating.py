@@ -1,0 +1,113 @@
+"""How long a plan will take, measured on a few random images before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from iqabench.contracts.ascent import pixel_gradient
+from iqabench.contracts.attack import Attack
+from iqabench.contracts.defense import evaluation_mode
+from iqabench.contracts.noise import Noise
+from iqabench.contracts.regressor import Regressor
+from iqabench.planning import Entry, Plan
+from iqabench.seeding import lent_rng, seed_torch
+
+_IMAGES = 4
+_REPEATS = 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one defense costs on one data set.
+
+    Attributes:
+        entry: The defense.
+        trained: Its checkpoint is there already.
+        training_seconds: Estimate of the training; 0 if trained.
+        attack_seconds: Estimate per attack over all radii; None where the attack does not say how
+            many passes it takes.
+    """
+
+    entry: Entry
+    trained: bool
+    training_seconds: float
+    attack_seconds: dict[str, float | None]
+
+
+def estimate(plan: Plan, store: Path, device: torch.device) -> Iterator[Cost]:
+    """Yield the cost of every entry of a plan, from two timed passes through its network."""
+    for entry in plan.entries:
+        with lent_rng(device):
+            seed_torch("estimate")
+            backbone = entry.training.backbone.build(with_weights=False)
+            regressor = entry.chain.build(backbone).to(device)
+            forward, both = _time(regressor, entry.training.recipe.crop, device)
+        speed = _Speed(forward, both, plan, stochastic=regressor.stochastic)
+        trained = entry.training.checkpoint(store).exists
+        images = len(entry.data.train) * entry.training.recipe.epochs
+        tested = len(entry.data.test)
+        yield Cost(
+            entry,
+            trained,
+            0.0 if trained else images * both,
+            {a.label: speed.seconds(a.component, tested) for a in plan.attacks},
+        )
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """Seconds per image: forwards alone, forwards and backwards together."""
+
+    forward: float
+    both: float
+    plan: Plan
+    stochastic: bool
+
+    def seconds(self, attack: Attack, images: int) -> float | None:
+        passes = attack.passes(len(self.plan.eps_255))
+        if passes is None:
+            return None
+        benchmark = self.plan.benchmark
+        draws = benchmark.attack_draws if self.stochastic else 1
+        score_draws = benchmark.score_draws if self.stochastic else 1
+        pairs = min(passes.forwards, passes.backwards)
+        attacking = pairs * self.both + (passes.forwards - pairs) * self.forward
+        scoring = len(self.plan.eps_255) * self.forward
+        return images * (draws * attacking + score_draws * scoring)
+
+
+def _time(regressor: Regressor, crop: int, device: torch.device) -> tuple[float, float]:
+    """Return seconds per image of a forward pass, and of a forward and backward pass."""
+    images = torch.full((_IMAGES, 3, crop, crop), 0.5, device=device)
+    noise = Noise(0, tuple(map(str, range(_IMAGES))))
+    with evaluation_mode(regressor):
+        forward = _best(lambda: _forward(regressor, images, noise), device)
+        both = _best(lambda: _forward_backward(regressor, images, noise), device)
+    return forward / _IMAGES, both / _IMAGES
+
+
+@torch.no_grad()
+def _forward(regressor: Regressor, images: Tensor, noise: Noise) -> None:
+    regressor.logit(images, noise)
+
+
+def _forward_backward(regressor: Regressor, images: Tensor, noise: Noise) -> None:
+    pixel_gradient(lambda model, x, n: model.logit(x, n), regressor, images, noise)
+
+
+def _best(action: Callable[[], None], device: torch.device) -> float:
+    action()  # the first pass chooses kernels
+    times = []
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return min(times)

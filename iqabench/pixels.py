@@ -1,0 +1,176 @@
+"""Images decoded and resized once, into a memory-mapped uint8 cache that is found by content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from iqabench.errors import DataError
+from iqabench.files import hash_file, hash_of, replacing_folder, write_json
+
+VERSION = 1
+"""Raise it when the same file would decode to other pixels."""
+_WORKERS = 4
+_CHUNK = 64
+Progress = Callable[[int, int], None]
+
+
+class Pixels:
+    """Resized images of one data set side.
+
+    Attributes:
+        shapes: Height and width of every image.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a cache that ``open_pixels`` built in ``folder``."""
+        index = json.loads((folder / "index.json").read_text())
+        self.shapes: list[tuple[int, int]] = [(h, w) for h, w in index["shapes"]]
+        sizes = [h * w * 3 for h, w in self.shapes]
+        self._offsets = np.concatenate(([0], np.cumsum(sizes)))
+        self._data: NDArray[np.uint8] = np.memmap(folder / "pixels.u8", np.uint8, mode="r")
+        if len(self._data) != self._offsets[-1]:
+            raise DataError(f"pixel cache {folder} is damaged: remove it and run again")
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def image(self, number: int) -> NDArray[np.uint8]:
+        """Return one resized image, ``(h, w, 3)``, without copying it."""
+        h, w = self.shapes[number]
+        view: NDArray[np.uint8] = self._data[self._offsets[number] : self._offsets[number + 1]]
+        return view.reshape(h, w, 3)
+
+    def centre_crops(self, numbers: Sequence[int], crop: int) -> Tensor:
+        """Return the centre squares as ``(N, 3, crop, crop)`` in ``[0, 1]``, on the 8-bit grid."""
+        shapes = [self.shapes[i] for i in numbers]
+        return self.crops(numbers, crop, [((h - crop) // 2, (w - crop) // 2) for h, w in shapes])
+
+    def crops(
+        self, numbers: Sequence[int], crop: int, corners: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Return squares with the given upper left corners; see ``centre_crops``."""
+        out = np.empty((len(numbers), crop, crop, 3), np.uint8)
+        for row, number, (top, left) in zip(out, numbers, corners, strict=True):
+            row[...] = self.image(number)[top : top + crop, left : left + crop]
+        return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous().float() / 255
+
+
+def hash_images(paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of every image file.
+
+    Raises:
+        DataError: Some cannot be read; all of them are named in one message.
+    """
+    failures: list[str] = []
+
+    def one(path: Path) -> str:
+        try:
+            return hash_file(path)
+        except OSError as e:
+            failures.append(f"{path} ({e.strerror or e})")
+            return ""
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        hashes = list(pool.map(one, paths))
+    _report(failures, len(paths))
+    return hashes
+
+
+def open_pixels(
+    paths: Sequence[Path],
+    hashes: Sequence[str],
+    *,
+    resize: int,
+    store: Path,
+    on_progress: Progress | None = None,
+) -> Pixels:
+    """Return the cache of these images, building it if their content was never seen.
+
+    Args:
+        paths: Image files.
+        hashes: Their content, from ``hash_images``.
+        resize: Length of the shorter side after resizing, in pixels.
+        store: Folder of all caches.
+        on_progress: Called with (done, all) while building.
+
+    Raises:
+        DataError: Images cannot be decoded; all of them are named in one message.
+    """
+    key = hash_of({"version": VERSION, "resize": resize, "files": list(hashes)})[:24]
+    folder = store / "pixels" / key
+    if not folder.exists():
+        with replacing_folder(folder) as temporary:
+            shapes = _decode_all(paths, resize, temporary / "pixels.u8", on_progress)
+            write_json(temporary / "index.json", {"version": VERSION, "shapes": shapes})
+    return Pixels(folder)
+
+
+def _decode_all(
+    paths: Sequence[Path], resize: int, out: Path, on_progress: Progress | None
+) -> list[tuple[int, int]]:
+    shapes: list[tuple[int, int]] = []
+    failures: list[str] = []
+    with out.open("wb") as file, ThreadPoolExecutor(_WORKERS) as pool:
+        for chunk in _chunks(paths):
+            for path, pixels in zip(chunk, pool.map(_try_decode(resize), chunk), strict=True):
+                if isinstance(pixels, str):
+                    failures.append(f"{path} ({pixels})")
+                    shapes.append((0, 0))
+                else:
+                    file.write(pixels.tobytes())
+                    shapes.append((pixels.shape[0], pixels.shape[1]))
+            if on_progress:
+                on_progress(len(shapes), len(paths))
+    _report(failures, len(paths))
+    return shapes
+
+
+def _chunks(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    rest = iter(paths)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk
+
+
+def _try_decode(resize: int) -> Callable[[Path], NDArray[np.uint8] | str]:
+    def decode(path: Path) -> NDArray[np.uint8] | str:
+        try:
+            return decode_image(path, resize=resize)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+            return str(e).split("\n")[0] or type(e).__name__
+
+    return decode
+
+
+def decode_image(path: Path, *, resize: int) -> NDArray[np.uint8]:
+    """Return an image as ``(h, w, 3)`` RGB with its shorter side ``resize`` pixels long.
+
+    Upright as its EXIF data says; 16-bit images are brought to 8 bits by their upper byte;
+    transparency is dropped. Resized with Pillow's antialiased bicubic filter.
+    """
+    with Image.open(path) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        if upright.mode.startswith("I;16") or upright.mode == "I":
+            upright = Image.fromarray((np.asarray(upright, np.int64) >> 8).astype(np.uint8))
+        image = upright.convert("RGB")
+    w, h = image.size
+    scale = resize / min(w, h)
+    if scale != 1:
+        size = (max(resize, round(w * scale)), max(resize, round(h * scale)))
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def _report(failures: Sequence[str], total: int) -> None:
+    if failures:
+        shown = "; ".join(failures[:10]) + ("; ..." if len(failures) > 10 else "")
+        raise DataError(f"{len(failures)} of {total} images cannot be read: {shown}")

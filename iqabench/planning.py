@@ -1,0 +1,217 @@
+"""From a benchmark to the list of what has to be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iqabench.backbones import BackboneSpec
+from iqabench.chains import Chain
+from iqabench.config import Benchmark
+from iqabench.contracts.attack import Attack
+from iqabench.contracts.dataset import Dataset
+from iqabench.data import DataHome, Geometry, OpenDataset, dataset, missing_line
+from iqabench.errors import ConfigError, DataError, SpecError
+from iqabench.recipes import Recipe
+from iqabench.registry import ATTACKS, DATASETS, Named
+from iqabench.results import CLEAN
+from iqabench.seeding import lent_rng
+from iqabench.specs import parse
+from iqabench.training import Training
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One defense on one data set with one seed: what shares a checkpoint and a clean pass.
+
+    Attributes:
+        data: The opened data set.
+        chain: The defense.
+        training: What makes its checkpoint.
+        recipe_name: What the recipe is called.
+        reference: Whether this is the undefended reference row.
+    """
+
+    data: OpenDataset
+    chain: Chain
+    training: Training
+    recipe_name: str
+    reference: bool
+
+    @property
+    def seed(self) -> int:
+        """Seed of training, attack and scoring."""
+        return self.training.seed
+
+    @property
+    def shown(self) -> str:
+        """The entry in a few words."""
+        seed = f", seed {self.seed}" if self.seed else ""
+        return f"{self.chain.label} on {self.data.name}{seed}"
+
+    def sibling(self, chain: Chain) -> Training:
+        """Return the training of another defense under the same conditions (transfer sources)."""
+        own = self.training
+        return Training(chain.trained, own.backbone, own.recipe, own.data, own.seed)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run computes; it holds no image.
+
+    Attributes:
+        entries: Defenses on data sets.
+        attacks: Attacks that each of them meets.
+        eps_255: Radii in grey levels.
+        benchmark: Draws, batch size and the rest of the settings.
+    """
+
+    entries: tuple[Entry, ...]
+    attacks: tuple[Named[Attack], ...]
+    eps_255: tuple[float, ...]
+    benchmark: Benchmark
+
+    def cells(self) -> Iterator[tuple[Entry, str, float]]:
+        """Yield (entry, attack, eps_255) of every cell, clean passes included."""
+        for entry in self.entries:
+            yield entry, CLEAN, 0.0
+            for attack in self.attacks:
+                for eps_255 in self.eps_255:
+                    yield entry, attack.label, eps_255
+
+
+def attack(text: str) -> Named[Attack]:
+    """Return the attack that a component string describes.
+
+    Raises:
+        SpecError: It is a chain; attacks have no wrappers.
+    """
+    parts = parse(text)
+    if len(parts) > 1:
+        raise SpecError(f"attack {text!r}: attacks cannot be chained with '+'; give several flags")
+    return ATTACKS.create(parts[0])
+
+
+def choose_datasets(benchmark: Benchmark, asked: Sequence[str], home: DataHome) -> list[str]:
+    """Return the data sets to run: those asked for, else those of the benchmark that are there.
+
+    Missing ones are named in a line each; with none there, it is the one that makes itself.
+
+    Raises:
+        DataError: One that was asked for is missing, or none is left.
+    """
+    if asked:
+        for text in asked:
+            named = dataset(text)
+            if not named.component.makes_itself and home.find(named) is None:
+                raise DataError(missing_line(named, home.root))
+        return list(asked)
+    found, fallback = [], []
+    for text in benchmark.datasets:
+        named = dataset(text)
+        if named.component.makes_itself:
+            fallback.append(text)
+        elif home.find(named) is not None:
+            found.append(text)
+        else:
+            home.reporter.say(missing_line(named, home.root))
+    if not (found or fallback):
+        raise DataError("no data set of the benchmark is there; give --data-root or --dataset demo")
+    if not found:
+        home.reporter.say(f"no images found, so the data set is {', '.join(fallback)}")
+    return found or fallback
+
+
+def make_plan(
+    benchmark: Benchmark, datasets: Sequence[str], home: DataHome, *, split: Path | None
+) -> Plan:
+    """Check everything that can be checked before work begins, and return the plan.
+
+    Raises:
+        UsageError: A name, parameter, value, file or combination is wrong.
+    """
+    if split is not None and len(datasets) != 1:
+        raise ConfigError(f"--split is for one data set, found {len(datasets)}; add --dataset NAME")
+    attacks = _unique(attack(text) for text in benchmark.attacks)
+    chains = _chains(benchmark)
+    entries: list[Entry] = []
+    for text in datasets:
+        named = dataset(text)
+        conditions = benchmark.for_dataset(named.name)
+        recipe = benchmark.get_recipe(str(conditions.recipe))
+        backbone = BackboneSpec(
+            str(conditions.backbone), str(conditions.backbone_weights), benchmark.imagenet_norm
+        )
+        _check_fit(chains, backbone)
+        data = home.open(
+            named,
+            Geometry(recipe.resize, recipe.crop),
+            split=split,
+            split_seed=benchmark.split_seed,
+        )
+        entries += _entries(benchmark, chains, data, backbone, recipe, str(conditions.recipe))
+    return Plan(tuple(entries), attacks, benchmark.eps, benchmark)
+
+
+def _chains(benchmark: Benchmark) -> list[tuple[Chain, bool]]:
+    """Every defense once, the reference first, with whether it is the reference."""
+    reference = Chain.parse(benchmark.reference) if benchmark.reference else None
+    chains = {c.canonical: c for c in map(Chain.parse, benchmark.defenses)}
+    ordered = ({reference.canonical: reference} if reference else {}) | chains
+    return [(c, reference is not None and c.canonical == reference.canonical) for c in ordered.values()]
+
+
+def _entries(
+    benchmark: Benchmark,
+    chains: Sequence[tuple[Chain, bool]],
+    data: OpenDataset,
+    backbone: BackboneSpec,
+    recipe: Recipe,
+    recipe_name: str,
+) -> Iterator[Entry]:
+    for seed in dict.fromkeys(benchmark.seeds):
+        for chain, reference in chains:
+            training = Training(chain.trained, backbone, recipe, data, seed)
+            yield Entry(data, chain, training, recipe_name, reference)
+
+
+def _check_fit(chains: Sequence[tuple[Chain, bool]], backbone: BackboneSpec) -> None:
+    backbone.provenance()
+    for chain, _ in chains:
+        with lent_rng():
+            chain.build(backbone.build(with_weights=False))
+
+
+def _unique(attacks: Iterator[Named[Attack]]) -> tuple[Named[Attack], ...]:
+    return tuple({a.canonical: a for a in attacks}.values())
+
+
+def all_datasets() -> Iterator[Named[Dataset]]:
+    """Yield every installed data set with its default parameters."""
+    for name in DATASETS.names():
+        yield dataset(name)
+
+
+def cell_of(
+    entry: Entry,
+    weights_sha256: str | None,
+    attacked: dict[str, Any],
+    eps_255: float,
+    score_draws: int,
+) -> dict[str, Any]:
+    """Return everything that can change a cell's numbers; ``docs/results-format.md``."""
+    return {
+        "dataset": entry.data.describe(),
+        "split": entry.data.split.fingerprint,
+        "defense": {
+            "spec": entry.chain.canonical,
+            "components": entry.chain.identities,
+            "weights_sha256": weights_sha256,
+        },
+        "attack": attacked,
+        "eps_255": eps_255,
+        "seed": entry.seed,
+        "score_draws": score_draws,
+    }

@@ -1,0 +1,144 @@
+"""Scores of clean and attacked images, and how far the attacked ones moved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iqabench.contracts.noise import Noise
+from iqabench.contracts.regressor import Regressor, scores_and_logits
+from iqabench.errors import CellError
+from iqabench.results import Columns, finite_or_none
+
+SSIM_WINDOW = 11
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a regressor says of some images; the mean over draws where it is stochastic.
+
+    Attributes:
+        scores: ``(N,)``.
+        logits: ``(N,)``.
+        draws: Scores of each draw, ``(N, draws)``; None for a deterministic regressor.
+    """
+
+    scores: Tensor
+    logits: Tensor
+    draws: Tensor | None = None
+
+
+@torch.no_grad()
+def score(regressor: Regressor, images: Tensor, noise: Noise, draws: int) -> Scores:
+    """Return the scores of a batch, on the CPU.
+
+    Raises:
+        CellError: The regressor returned a wrong shape, NaN or infinity.
+    """
+    if not regressor.stochastic:
+        return Scores(*(_checked(v, len(images)) for v in scores_and_logits(regressor, images, noise)))
+    passes = [scores_and_logits(regressor, images, noise.for_draw(d)) for d in range(draws)]
+    scores, logits = (
+        torch.stack([_checked(p[i], len(images)) for p in passes], dim=1) for i in (0, 1)
+    )
+    return Scores(scores.mean(1), logits.mean(1), scores)
+
+
+def _checked(values: Tensor, count: int) -> Tensor:
+    if values.shape != (count,):
+        raise CellError(f"the defense returned shape {tuple(values.shape)}, not ({count},)")
+    if not bool(values.isfinite().all()):
+        raise CellError("the defense returned NaN or infinite scores")
+    return values.detach().float().cpu()
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far attacked images are from the clean ones, per image, on the CPU.
+
+    Attributes:
+        linf_255: Largest move of a pixel, in grey levels.
+        linf_8bit_255: The same after rounding to 8 bits.
+        l2: Euclidean norm of the move on the ``[0, 1]`` scale.
+        psnr: Decibels, infinite where nothing moved.
+        ssim: Structural similarity of the luminance (Wang et al. 2004), 11 x 11 Gaussian window.
+    """
+
+    linf_255: Tensor
+    linf_8bit_255: Tensor
+    l2: Tensor
+    psnr: Tensor
+    ssim: Tensor
+
+
+@torch.no_grad()
+def distances(clean: Tensor, adversarial: Tensor, rounded: Tensor) -> Distances:
+    """Return the distances of a batch; ``rounded`` are the attacked images after 8 bits."""
+    move = (adversarial - clean).flatten(1)
+    mse = move.square().mean(1)
+    return Distances(
+        linf_255=(move.abs().amax(1) * 255).cpu(),
+        linf_8bit_255=((rounded - clean).flatten(1).abs().amax(1) * 255).round().cpu(),
+        l2=move.norm(dim=1).cpu(),
+        psnr=(-10 * torch.log10(mse)).cpu(),
+        ssim=_ssim(clean, adversarial).cpu(),
+    )
+
+
+def _ssim(clean: Tensor, adversarial: Tensor) -> Tensor:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    if min(clean.shape[2:]) < SSIM_WINDOW:
+        return torch.full((len(clean),), math.nan)
+    weights = clean.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    first, second = ((x * weights).sum(1, keepdim=True) for x in (adversarial, clean))
+    value = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none")
+    assert isinstance(value, Tensor)  # noqa: S101 - a tuple only with options not used here
+    return value.reshape(-1)
+
+
+class CellColumns:
+    """Collects the per-image columns of one cell, batch by batch."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = {}
+
+    def add(self, attacked: Scores, rounded: Scores | None, moved: Distances) -> None:
+        """Append a batch; ``rounded`` is None where the 8-bit image is not scored."""
+        self._extend("score", attacked.scores)
+        self._extend("logit", attacked.logits)
+        nothing = torch.full_like(attacked.scores, math.nan)
+        self._extend("score_8bit", rounded.scores if rounded else nothing)
+        self._extend("logit_8bit", rounded.logits if rounded else nothing)
+        for name, values in vars(moved).items():
+            self._extend(name, values)
+        if attacked.draws is not None:
+            for draw, values in enumerate(attacked.draws.unbind(1)):
+                self._extend(f"score_{draw}", values)
+
+    def array(self, name: str) -> np.ndarray:
+        """Return one column."""
+        return np.asarray(self._values[name], dtype=np.float64)
+
+    def table(self, first: Columns) -> Columns:
+        """Return all columns after ``first``, with None for what is not finite."""
+        return first | {name: list(finite_or_none(v)) for name, v in self._values.items()}
+
+    def summary(self) -> dict[str, float | None]:
+        """Return what the cell file says of the distances."""
+        values = {
+            "linf_255_max": self.array("linf_255").max(),
+            "linf_255_mean": self.array("linf_255").mean(),
+            "linf_8bit_255_max": self.array("linf_8bit_255").max(),
+            "l2_mean": self.array("l2").mean(),
+            "psnr_mean": self.array("psnr").mean(),
+            "ssim_mean": self.array("ssim").mean(),
+        }
+        return dict(zip(values, finite_or_none(list(values.values())), strict=True))
+
+    def _extend(self, name: str, values: Tensor) -> None:
+        self._values.setdefault(name, []).extend(values.double().tolist())

@@ -1,0 +1,27 @@
+"""torch's global random state, lent for a while and given back."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import torch
+
+
+@contextlib.contextmanager
+def lent_rng(device: torch.device | None = None) -> Iterator[None]:
+    """Let the block use torch's global generators and restore their state afterwards.
+
+    Layers such as dropout and initialisers know no other source; nothing outside the block sees
+    that they drew from it.
+    """
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def seed_torch(*parts: object) -> None:
+    """Seed torch's global generators from what the numbers are for; inside ``lent_rng`` only."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(digest, "little") >> 1)

@@ -1,0 +1,221 @@
+"""One attack against one regressor over a split and several radii."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from iqabench import budget
+from iqabench.contracts.attack import Attack, AttackBatch
+from iqabench.contracts.noise import Noise
+from iqabench.contracts.regressor import Expectation, Regressor
+from iqabench.counting import Counted, Tally
+from iqabench.data import Side
+from iqabench.errors import BudgetError, CellError, SelfCheckError
+from iqabench.progress import Counter
+from iqabench.scoring import CellColumns, Scores, distances, score
+
+SELF_CHECK = 1e-6
+"""How far scores at eps 0 may be from the clean ones (batch shapes may differ)."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What surrounds a sweep and changes nothing but noise and speed.
+
+    Attributes:
+        seed: Seed of the cell.
+        score_draws: Passes averaged when a stochastic regressor is scored.
+        attack_draws: Passes averaged when it is attacked.
+        batch_size: Images per pass.
+        device: Where the regressor is.
+    """
+
+    seed: int
+    score_draws: int
+    attack_draws: int
+    batch_size: int
+    device: torch.device
+
+
+@dataclass
+class Outcome:
+    """What came of one radius.
+
+    Attributes:
+        columns: Per-image results, as far as it got.
+        error: Why it failed; None if it did not.
+    """
+
+    columns: CellColumns = field(default_factory=CellColumns)
+    error: Exception | None = None
+
+
+@dataclass
+class Sweep:
+    """A prepared attack on a regressor over the attacked side of a data set.
+
+    Attributes:
+        attack: The attack, already prepared (and fitted, if it needs to be).
+        regressor: The defended regressor, frozen, in eval mode, on the device.
+        side: The attacked images.
+        clean: Their clean scores.
+        conditions: Seeds, draws, batch size, device.
+    """
+
+    attack: Attack
+    regressor: Regressor
+    side: Side
+    clean: Scores
+    conditions: Conditions
+
+    def __post_init__(self) -> None:
+        self.tally = Tally()
+        counted = Counted(self.regressor, self.tally)
+        draws = self.conditions.attack_draws
+        self.target: Regressor = (
+            Expectation(counted, draws=draws) if self.regressor.stochastic else counted
+        )
+        self.seconds = 0.0
+
+    def self_check(self) -> None:
+        """Attack one batch at eps 0, which must give the clean scores back.
+
+        Raises:
+            SelfCheckError: It does not.
+            BudgetError: The attack moved pixels although eps is 0.
+        """
+        if self.attack.threat_model != "linf":
+            return
+        images, mos, numbers = next(self.side.batches(self.conditions.batch_size))
+        images, mos = images.to(self.conditions.device), mos.to(self.conditions.device)
+        attacked = self.attack.perturb(self.target, images, mos, 0.0, self._noise(numbers))
+        unmoved = budget.check(images, attacked, eps=0.0)
+        again = self._score(unmoved, numbers)
+        off = float((again.scores - self.clean.scores[numbers]).abs().max())
+        if not off <= SELF_CHECK:
+            raise SelfCheckError(f"at eps 0 the scores are {off:.3g} away from the clean ones")
+
+    def run(self, eps_255: Sequence[float], progress: Counter) -> dict[float, Outcome]:
+        """Attack every image at every radius and score what comes out.
+
+        A radius whose images break the budget fails alone; anything the attack raises fails all.
+        """
+        outcomes = {eps: Outcome() for eps in eps_255}
+        began, before = time.perf_counter(), (self.tally.forwards, self.tally.backwards)
+        try:
+            self._run(outcomes, progress)
+        except Exception as e:  # a plugin may raise anything; only its own cells suffer
+            for outcome in outcomes.values():
+                outcome.error = outcome.error or e
+        self.seconds = time.perf_counter() - began
+        self.passes = (self.tally.forwards - before[0], self.tally.backwards - before[1])
+        return outcomes
+
+    def cost(self, eps_255: Sequence[float]) -> dict[str, object]:
+        """Return passes per image, queries, seconds and memory of the last run."""
+        count = len(self.side)
+        memory = (
+            torch.cuda.max_memory_allocated(self.conditions.device) / 2**20
+            if self.conditions.device.type == "cuda"
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        )
+        return {
+            "forwards": self.passes[0] / count,
+            "backwards": self.passes[1] / count,
+            "queries": self.attack.queries,
+            "seconds": round(self.seconds, 3),
+            "peak_memory_mb": round(memory, 1),
+            "eps_255_together": list(eps_255),
+        }
+
+    def _run(self, outcomes: dict[float, Outcome], progress: Counter) -> None:
+        done = 0
+        for images, mos, numbers in self.side.batches(self.conditions.batch_size):
+            images = images.to(self.conditions.device)
+            mos = mos.to(self.conditions.device)
+            results = self.attack.sweep(
+                self.target, images, mos, [e / 255 for e in outcomes], self._noise(numbers)
+            )
+            kept = images.clone()
+            for (eps_255, outcome), attacked in zip(outcomes.items(), results, strict=True):
+                if outcome.error is None:
+                    self._take(outcome, eps_255, kept, attacked, numbers)
+            if not torch.equal(images, kept):
+                raise CellError("the attack changed its input images in place")
+            done += len(numbers)
+            progress(done, len(self.side))
+
+    def _take(
+        self, outcome: Outcome, eps_255: float, images: Tensor, attacked: Tensor, numbers: list[int]
+    ) -> None:
+        try:
+            adversarial = budget.check(
+                images, attacked, eps=eps_255 / 255, threat_model=self.attack.threat_model
+            )
+        except BudgetError as e:
+            outcome.error = e
+            return
+        scores = self._score(adversarial, numbers)
+        rounded = budget.round_to_8bit(adversarial)
+        outcome.columns.add(
+            scores,
+            self._score_8bit(eps_255, adversarial, rounded, scores, numbers),
+            distances(images, adversarial, rounded),
+        )
+
+    def _score_8bit(
+        self, eps_255: float, adversarial: Tensor, rounded: Tensor, scores: Scores, numbers: list[int]
+    ) -> Scores | None:
+        if not float(eps_255).is_integer():
+            return None
+        if float((adversarial - rounded).abs().max()) <= budget.TOLERANCE:
+            return scores  # on the grid already, as after one signed step: the same image
+        return self._score(rounded, numbers)
+
+    def _score(self, images: Tensor, numbers: list[int]) -> Scores:
+        noise = self.side.noise(self.conditions.seed, numbers, "score")
+        return score(self.regressor, images, noise, self.conditions.score_draws)
+
+    def _noise(self, numbers: list[int]) -> Noise:
+        return self.side.noise(self.conditions.seed, numbers, "attack")
+
+
+def clean_scores(
+    regressor: Regressor, side: Side, conditions: Conditions, progress: Counter
+) -> tuple[Scores, CellColumns, float]:
+    """Return the clean scores of a side, their columns, and the seconds they took."""
+    began = time.perf_counter()
+    parts: list[Scores] = []
+    columns = CellColumns()
+    for images, _, numbers in side.batches(conditions.batch_size):
+        images = images.to(conditions.device)
+        noise = side.noise(conditions.seed, numbers, "score")
+        parts.append(score(regressor, images, noise, conditions.score_draws))
+        columns.add(parts[-1], parts[-1], distances(images, images, images))
+        progress(numbers[-1] + 1, len(side))
+    draws = [p.draws for p in parts if p.draws is not None]
+    return (
+        Scores(
+            torch.cat([p.scores for p in parts]),
+            torch.cat([p.logits for p in parts]),
+            torch.cat(draws) if draws else None,
+        ),
+        columns,
+        time.perf_counter() - began,
+    )
+
+
+def fitting_batches(side: Side, conditions: Conditions) -> Iterator[AttackBatch]:
+    """Yield the training images in the form that ``Attack.fit`` gets them."""
+    for images, mos, numbers in side.batches(conditions.batch_size):
+        yield AttackBatch(
+            images.to(conditions.device),
+            mos.to(conditions.device),
+            side.noise(conditions.seed, numbers, "fit"),
+        )

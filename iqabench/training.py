@@ -1,0 +1,272 @@
+"""Training, owned by the harness: batches, steps, schedule, resuming, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.optim import AdamW
+
+from iqabench.backbones import BackboneSpec
+from iqabench.chains import Chain
+from iqabench.checkpoints import Checkpoint, load_tensors, save_tensors
+from iqabench.contracts.defense import Batch, Player, TrainState
+from iqabench.contracts.noise import Noise
+from iqabench.contracts.regressor import Regressor
+from iqabench.data import OpenDataset, Side
+from iqabench.environment import environment
+from iqabench.errors import CellError, OutputError, WeightsError
+from iqabench.files import hash_of
+from iqabench.progress import Reporter
+from iqabench.recipes import Recipe
+from iqabench.seeding import lent_rng, seed_torch
+
+VERSION = 1
+"""Raise it when the same recipe would train other weights."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that decides which weights come out.
+
+    Attributes:
+        chain: The part of a defense that has a checkpoint of its own.
+        backbone: Backbone and its starting weights.
+        recipe: Numbers of the training.
+        data: Data set; its training side is used.
+        seed: Seed of initialisation, order, crops and flips.
+    """
+
+    chain: Chain
+    backbone: BackboneSpec
+    recipe: Recipe
+    data: OpenDataset
+    seed: int
+
+    def description(self) -> dict[str, Any]:
+        """Return what the recipe key is the hash of."""
+        return {
+            "version": VERSION,
+            "defense": {"spec": self.chain.canonical, "components": self.chain.identities},
+            "backbone": self.backbone.provenance(),
+            "recipe": self.recipe.model_dump(),
+            "data": {
+                "identity": self.data.named.identity,
+                "fingerprint": self.data.train.fingerprint,
+            },
+            "seed": self.seed,
+        }
+
+    def checkpoint(self, store: Path) -> Checkpoint:
+        """Return where the weights are, or will be."""
+        key = hash_of(self.description())[:16]
+        name = f"{self.data.name}-{self.chain.base.name}-{self.backbone.name}-{key}"
+        return Checkpoint(store / "checkpoints" / name.replace("/", "-"), key)
+
+    def build(self, checkpoint: Checkpoint) -> Regressor:
+        """Return the trained regressor, in eval mode with frozen weights, on the CPU."""
+        with lent_rng():
+            seed_torch("build", self.seed)
+            regressor = self.chain.build(self.backbone.build(with_weights=False))
+        weights = checkpoint.load()
+        try:
+            regressor.load_state_dict(weights)
+        except RuntimeError as e:
+            raise WeightsError(
+                f"checkpoint {checkpoint.folder} does not fit {self.chain.label}: did the method"
+                " change without a new version? Remove the folder to train again"
+            ) from e
+        return regressor.eval().requires_grad_(False)
+
+
+def find_or_train(
+    training: Training, store: Path, device: torch.device, reporter: Reporter
+) -> Checkpoint:
+    """Return the checkpoint of a training, training it if there is none.
+
+    Another process that trains the same one is waited for. An unfinished training goes on where it
+    was last saved, and ends with the weights that an uninterrupted one has.
+
+    Raises:
+        CellError: The loss is not finite, or the method raised.
+        OutputError: The store cannot be written.
+    """
+    checkpoint = training.checkpoint(store)
+    if checkpoint.exists:
+        checkpoint.card()
+        return checkpoint
+    try:
+        checkpoint.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(checkpoint.folder / ".lock")
+        with lock:
+            if not checkpoint.exists:
+                _Trainer(training, checkpoint, device, reporter).run()
+    except OSError as e:
+        raise OutputError(f"cannot write {checkpoint.folder}: {e.strerror or e}") from e
+    return checkpoint
+
+
+class _Trainer:
+    """One training run."""
+
+    def __init__(
+        self, training: Training, checkpoint: Checkpoint, device: torch.device, reporter: Reporter
+    ) -> None:
+        self.training = training
+        self.recipe = training.recipe
+        self.checkpoint = checkpoint
+        self.device = device
+        self.reporter = reporter
+        self.side: Side = training.data.train
+        self.batch_size = min(self.recipe.batch_size, len(self.side))
+        self.steps_per_epoch = len(self.side) // self.batch_size
+        self.steps = self.recipe.epochs * self.steps_per_epoch
+        with lent_rng():
+            seed_torch("build", training.seed)
+            self.levels = training.chain.levels(training.backbone.build())
+        self.regressor = self.levels[-1].to(device)
+        self.players = training.chain.players(self.levels)
+        self.optimizers = {name: self._optimizer(p) for name, p in self.players.items()}
+
+    def run(self) -> None:
+        """Train to the end and save the checkpoint."""
+        first, seconds, losses = self._resume()
+        label = f"training {self.training.chain.label} on {self.training.data.name}"
+        progress = self.reporter.counter(label)
+        began = time.monotonic()
+        with lent_rng(self.device):
+            for epoch in range(first, self.recipe.epochs):
+                losses.append(self._epoch(epoch, progress))
+                spent = seconds + time.monotonic() - began
+                if epoch + 1 < self.recipe.epochs:
+                    self._save_state(epoch + 1, spent, losses)
+        self.regressor.eval()
+        card = {
+            "recipe_key": self.checkpoint.recipe_key,
+            "description": self.training.description(),
+            "images": len(self.side),
+            "losses": losses,
+            "seconds": round(seconds + time.monotonic() - began, 1),
+            "environment": environment(self.device),
+        }
+        self.checkpoint.save(self.regressor.state_dict(), card)
+
+    def _epoch(self, epoch: int, progress: Any) -> float:
+        self.regressor.train()
+        seed = self.training.seed
+        order = np.random.default_rng([seed, epoch, 0]).permutation(len(self.side))
+        crops = np.random.default_rng([seed, epoch, 1]).random((len(self.side), 3))
+        total, count = 0.0, 0
+        for index in range(self.steps_per_epoch):
+            step = epoch * self.steps_per_epoch + index
+            state = TrainState(epoch, step, self.recipe.epochs, self.steps)
+            numbers = order[index * self.batch_size : (index + 1) * self.batch_size].tolist()
+            seed_torch("step", seed, step)
+            total += self._step(self._batch(numbers, crops[numbers], step), state)
+            count += 1
+            progress(step + 1, self.steps)
+        return total / count
+
+    def _batch(self, numbers: list[int], draws: np.ndarray, step: int) -> Batch:
+        crop = self.recipe.crop
+        shapes = [self.side.pixels.shapes[i] for i in numbers]
+        corners = [
+            (int(top * (h - crop + 1)), int(left * (w - crop + 1)))
+            for (h, w), (top, left, _) in zip(shapes, draws, strict=True)
+        ]
+        images = self.side.pixels.crops(numbers, crop, corners)
+        if self.recipe.flip:
+            mirrored = torch.from_numpy(draws[:, 2] < 0.5)
+            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        noise = Noise(
+            self.training.seed, tuple(self.side.image_ids[i] for i in numbers), step, "train"
+        )
+        return Batch(images.to(self.device), self.side.mos[numbers].to(self.device), noise)
+
+    def _step(self, batch: Batch, state: TrainState) -> float:
+        """Make one optimizer step for each pair that the defense yields; return the first loss."""
+        rate = self.recipe.learning_rate(state.step, state.steps)
+        losses: list[float] = []
+        pairs = self.training.chain.train_step(self.levels, batch, state)
+        while True:
+            with self._mixed_precision():
+                pair = next(pairs, None)
+            if pair is None:
+                return losses[0] if losses else math.nan
+            loss, name = pair
+            if not math.isfinite(value := float(loss.detach())):
+                raise CellError(
+                    f"training {self.training.chain.label} diverged: the loss of player {name!r} is"
+                    f" {value} in epoch {state.epoch + 1}, step {state.step}; lower the recipe's lr"
+                )
+            losses.append(value)
+            self._improve(name, loss, rate)
+
+    def _improve(self, name: str, loss: Tensor, rate: float) -> None:
+        player, optimizer = self.players[name], self.optimizers[name]
+        parameters = [p for p in player.parameters if p.requires_grad]
+        # With respect to this player alone, so that another player's weights stay bit-identical.
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        for group in optimizer.param_groups:
+            group["lr"] = rate * player.lr_scale
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _optimizer(self, player: Player) -> AdamW:
+        decay = self.recipe.weight_decay if player.weight_decay is None else player.weight_decay
+        parameters = [p for p in player.parameters if p.requires_grad]
+        return AdamW(parameters, lr=self.recipe.lr, weight_decay=decay)
+
+    def _mixed_precision(self) -> torch.autocast:
+        on = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=on)
+
+    def _save_state(self, epoch: int, seconds: float, losses: list[float]) -> None:
+        tensors = {f"model/{k}": v for k, v in self.regressor.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, entries in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{name}/{index}/{k}": v for k, v in entries.items()}
+        metadata = {
+            "recipe_key": self.checkpoint.recipe_key,
+            "epoch": str(epoch),
+            "seconds": str(seconds),
+            "losses": ",".join(map(repr, losses)),
+        }
+        save_tensors(self.checkpoint.training_file, tensors, metadata)
+
+    def _resume(self) -> tuple[int, float, list[float]]:
+        """Restore the last saved state; return the epoch to go on with, seconds and losses."""
+        saved = load_tensors(self.checkpoint.training_file)
+        if saved is None or saved[1].get("recipe_key") != self.checkpoint.recipe_key:
+            return 0, 0.0, []
+        tensors, metadata = saved
+        prefix = "model/"
+        self.regressor.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
+        for name, optimizer in self.optimizers.items():
+            state = optimizer.state_dict()
+            state["state"] = _optimizer_state(tensors, f"optimizer/{name}/")
+            optimizer.load_state_dict(state)
+        epoch = int(metadata["epoch"])
+        self.reporter.say(f"resuming the training at epoch {epoch + 1} of {self.recipe.epochs}")
+        return epoch, float(metadata["seconds"]), [float(x) for x in metadata["losses"].split(",")]
+
+
+def _optimizer_state(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(prefix):
+            index, name = key.removeprefix(prefix).split("/")
+            state.setdefault(int(index), {})[name] = value
+    return state

@@ -1,0 +1,320 @@
+"""Rank the rows of a group at each eps by their lowest SROCC, on attacks that all of them met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iqabench.errors import ResultsError
+from iqabench.leaderboard.load import Cell, Entry, Group, Sample
+from iqabench.metrics import METRICS, Estimate, agreement
+
+WEAK_DROP = 0.1
+"""An attack that takes less SROCC than this from the reference is too weak to judge by."""
+PER_IMAGE_WORST = "per-image worst"
+NEEDED = ("mos", "clean_logit", "score", "logit")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Every metric with its interval, and what they rest on."""
+
+    estimates: Mapping[str, Estimate]
+    sample: Sample
+
+    @property
+    def srocc(self) -> Estimate:
+        """The metric that ranks."""
+        return self.estimates["srocc"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One attack on one row at one eps.
+
+    Attributes:
+        attack: Canonical spec.
+        label: Its name for people.
+        status: ``missing`` if no such cell exists.
+        measures: None unless done.
+        srocc_8bit: SROCC after rounding the images to 8 bits; None where not computed.
+        too_weak: Whether the attack hardly hurts the reference at this eps; None if unknown.
+        key: Key of the cell.
+        error: Why it failed.
+    """
+
+    attack: str
+    label: str
+    status: Literal["done", "failed", "missing"]
+    measures: Measures | None = None
+    srocc_8bit: float | None = None
+    too_weak: bool | None = None
+    key: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """The lowest SROCC of a row and what reached it; undefined if any of its SROCCs is."""
+
+    srocc: Estimate
+    by: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry at one eps.
+
+    Attributes:
+        entry: Whose numbers these are.
+        clean: Without attack.
+        results: One per attack that any row of the group met at this eps.
+        worst: On each image the compared attack that did most damage; None if none is compared.
+        lowest: What ranks: the lowest SROCC over the compared attacks and ``worst``.
+        lowest_met: The same over every attack this row met, if those are more.
+        rank: From 1; equal numbers share a rank; None where nothing is compared.
+    """
+
+    entry: Entry
+    clean: Measures | None
+    results: tuple[Result, ...]
+    worst: Measures | None = None
+    lowest: Lowest | None = None
+    lowest_met: Lowest | None = None
+    rank: int | None = None
+
+    @property
+    def met(self) -> list[str]:
+        """Specs of the attacks with numbers."""
+        return [r.attack for r in self.results if r.status == "done"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One ranking.
+
+    Attributes:
+        eps_255: Radius in grey levels; 0 and no attacks if only clean cells exist.
+        attacks: Specs of the attacks that any row met or failed at this eps.
+        compared: Those of them that every row with results met.
+        rows: Best first; rows without results last.
+    """
+
+    eps_255: float
+    attacks: tuple[str, ...]
+    compared: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+# Pages, tables and terminal ask for the same standings, and the bootstrap takes seconds.
+@lru_cache(maxsize=64)
+def standings(group: Group) -> tuple[Standing, ...]:
+    """Return one ranking per eps, ascending; one without attacks if only clean cells exist.
+
+    Raises:
+        ResultsError: Per-image columns are missing, damaged, or of different images.
+    """
+    return tuple(_standing(group, eps) for eps in group.eps_255 or [0.0])
+
+
+def clean_measures(entry: Entry) -> Measures | None:
+    """Return the metrics without attack; None if not run or failed."""
+    return None if entry.clean is None else _measures(entry.clean)
+
+
+def reference_of(group: Group, entry: Entry) -> list[Entry]:
+    """Return the undefended siblings: same backbone and seed, and same recipe if one has it."""
+    found = [
+        other
+        for other in group.entries
+        if other.is_reference
+        and other.seed == entry.seed
+        and other.about["backbone"] == entry.about["backbone"]
+    ]
+    same_recipe = [r for r in found if r.about["recipe"] == entry.about["recipe"]]
+    return [entry] if entry.is_reference else same_recipe or found
+
+
+def is_too_weak(group: Group, entry: Entry, attack: str, eps_255: float) -> bool | None:
+    """Say whether an attack takes less than ``WEAK_DROP`` of SROCC from a row's reference.
+
+    With several references the least hurt one decides.
+
+    Returns:
+        None where no reference has both numbers.
+    """
+    drops = []
+    for reference in reference_of(group, entry):
+        attacked = reference.attacked.get((attack, eps_255))
+        before = None if reference.clean is None else reference.clean.srocc
+        after = None if attacked is None else attacked.srocc
+        if before is not None and after is not None:
+            drops.append(before - after)
+    return min(drops) < WEAK_DROP if drops else None
+
+
+def per_image_worst(cells: Sequence[Cell]) -> Measures:
+    """Return the metrics of the most damaging result of each image over several attacks.
+
+    Damage is ``-s * (logit - clean_logit)`` with s = +1 where mos > 0.5 else -1 (METHODS section
+    1). Scores and logits are those of the chosen result.
+
+    Args:
+        cells: Done cells of one entry at one eps, at least one.
+
+    Raises:
+        ResultsError: Columns are missing, damaged, or of different images.
+    """
+    if len(cells) == 1 and (only := _measures(cells[0])) is not None:
+        return only
+    first, *others = [_images(cell) for cell in cells]
+    ids = first["image_id"]
+    tables = [first, *(_aligned(ids, other, cells[0]) for other in others)]
+    mos, clean = _floats(first["mos"]), _floats(first["clean_logit"])
+    logits = np.stack([_floats(table["logit"]) for table in tables])
+    scores = np.stack([_floats(table["score"]) for table in tables])
+    damage = -np.where(mos > 0.5, 1.0, -1.0) * (logits - clean)
+    chosen = damage.argmax(axis=0)[None, :]
+    measured = agreement(
+        mos,
+        np.take_along_axis(scores, chosen, axis=0)[0],
+        np.take_along_axis(logits, chosen, axis=0)[0],
+        first["scene"],
+    )
+    sample = measured.to_json()
+    return Measures(measured.estimates, _sample(sample))
+
+
+def _standing(group: Group, eps_255: float) -> Standing:
+    attacks = tuple(
+        spec for spec in group.attacks if any((spec, eps_255) in e.attacked for e in group.entries)
+    )
+    rows = [_row(group, entry, attacks, eps_255) for entry in group.entries]
+    met = [set(row.met) for row in rows if row.met]
+    compared = tuple(spec for spec in attacks if met and all(spec in one for one in met))
+    rows = [_compared(row, compared, eps_255) for row in rows]
+    return Standing(eps_255, attacks, compared, tuple(_ranked(rows)))
+
+
+def _row(group: Group, entry: Entry, attacks: Iterable[str], eps_255: float) -> Row:
+    results = []
+    for spec in attacks:
+        cell, label = entry.attacked.get((spec, eps_255)), group.attacks[spec]
+        if cell is None:
+            results.append(Result(spec, label, "missing"))
+            continue
+        eight_bit = cell.record.metrics_8bit
+        results.append(
+            Result(
+                spec,
+                label,
+                "done" if cell.is_done else "failed",
+                _measures(cell),
+                eight_bit["srocc"]["value"] if cell.is_done and eight_bit else None,
+                is_too_weak(group, entry, spec, eps_255) if cell.is_done else None,
+                cell.record.key,
+                None if cell.is_done else cell.record.error or "no error was recorded",
+            )
+        )
+    return Row(entry, clean_measures(entry), tuple(results))
+
+
+def _compared(row: Row, compared: Sequence[str], eps_255: float) -> Row:
+    """Add the per-image worst and the lowest SROCCs to a row."""
+    worst, lowest = _lowest(row, [spec for spec in compared if spec in row.met], eps_255)
+    beyond = None
+    if len(row.met) > len(compared):
+        _, beyond = _lowest(row, row.met, eps_255)
+    return replace(row, worst=worst, lowest=lowest, lowest_met=beyond)
+
+
+def _lowest(
+    row: Row, attacks: Sequence[str], eps_255: float
+) -> tuple[Measures | None, Lowest | None]:
+    if not attacks:
+        return None, None
+    worst = per_image_worst([row.entry.attacked[spec, eps_255] for spec in attacks])
+    found = [
+        Lowest(r.measures.srocc, r.label)
+        for r in row.results
+        if r.measures is not None and r.attack in attacks
+    ]
+    found.append(Lowest(worst.srocc, PER_IMAGE_WORST))
+    # A row that one attack turned into a constant has no honest "lowest defined" number.
+    return worst, min(found, key=lambda f: _ascending(f.srocc.value))
+
+
+def _ascending(value: float | None) -> float:
+    return float("-inf") if value is None else value
+
+
+def _ranked(rows: Iterable[Row]) -> list[Row]:
+    """Sort best first, undefined after every number, not compared at the end."""
+
+    def order(row: Row) -> tuple[bool, float, float, str]:
+        lowest = _ascending(row.lowest.srocc.value if row.lowest else None)
+        clean = _ascending(row.clean.srocc.value if row.clean else None)
+        return row.lowest is None, -lowest, -clean, row.entry.label
+
+    ranked: list[Row] = []
+    for position, row in enumerate(sorted(rows, key=order), 1):
+        rank = position if row.lowest else None
+        previous = ranked[-1] if ranked else None
+        if (
+            row.lowest
+            and previous
+            and previous.lowest
+            and previous.lowest.srocc.value == row.lowest.srocc.value
+        ):
+            rank = previous.rank
+        ranked.append(replace(row, rank=rank))
+    return ranked
+
+
+def _measures(cell: Cell) -> Measures | None:
+    metrics = cell.record.metrics
+    if not cell.is_done or metrics is None:
+        return None
+    try:
+        estimates = {name: Estimate(**metrics[name]) for name in METRICS}
+        return Measures(estimates, _sample(metrics))
+    except (KeyError, TypeError) as e:
+        raise ResultsError(f"{cell.path}: incomplete metrics ({e})") from e
+
+
+def _sample(metrics: Mapping[str, Any]) -> Sample:
+    return Sample(metrics["n"], metrics["resampled"], metrics["units"], metrics["few_scenes"])
+
+
+def _images(cell: Cell) -> dict[str, list[Any]]:
+    columns = cell.columns()
+    for name in ("image_id", "scene", *NEEDED):
+        if name not in columns:
+            raise ResultsError(f"{cell.path}: its per-image columns lack '{name}'")
+        if name in NEEDED and None in columns[name]:
+            image = columns["image_id"][columns[name].index(None)]
+            raise ResultsError(f"{cell.path}: image '{image}' has no {name}")
+    return columns
+
+
+def _aligned(ids: list[str], table: dict[str, list[Any]], first: Cell) -> dict[str, list[Any]]:
+    """Bring the images of another attack into the order of the first."""
+    if table["image_id"] == ids:
+        return table
+    place = {image: i for i, image in enumerate(table["image_id"])}
+    if set(place) != set(ids) or len(place) != len(table["image_id"]):
+        raise ResultsError(
+            f"{first.path}: another attack on the same row at the same eps holds other images"
+        )
+    return {name: [values[place[image]] for image in ids] for name, values in table.items()}
+
+
+def _floats(values: Sequence[float]) -> Floats:
+    return np.asarray(values, dtype=np.float64)
