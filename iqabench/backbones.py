@@ -7,11 +7,10 @@ before the cut, through torchvision's own names.
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +93,11 @@ def _cut_features(*bounds: int) -> Callable[[Any], list[nn.Module]]:
     """Cut ``net.features`` at these indices; what lies beyond the last one is left out."""
 
     def cut(net: Any) -> list[nn.Module]:
-        pairs = zip(bounds, bounds[1:], strict=False)
+        pairs = pairwise(bounds)
         stages: list[nn.Module] = [nn.Sequential(*net.features[a:b]) for a, b in pairs]
         for stage in stages:
             for module in stage.modules():
-                if hasattr(module, "inplace"):
+                if isinstance(module, nn.ReLU | nn.ReLU6 | nn.SiLU):
                     module.inplace = False
         return stages
 
@@ -218,7 +217,9 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
         raise WeightsError(f"weights file {path} is damaged: {_first_line(e)}") from e
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not (isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values())):
+    if not (
+        isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values())
+    ):
         raise WeightsError(f"weights file {path} holds no state dict (tensors by name)")
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 

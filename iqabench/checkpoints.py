@@ -98,7 +98,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, "pt") as file:
             return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 - no mapping
     except (OSError, safetensors.SafetensorError):
         return None

@@ -34,7 +34,9 @@ def check_eps(values: Sequence[Any]) -> tuple[float, ...]:
                 raise ValueError
             eps = float(value)
         except (TypeError, ValueError):
-            raise ConfigError(f"eps {value!r} is not a number; give grey levels such as 1,2,4") from None
+            raise ConfigError(
+                f"eps {value!r} is not a number; give grey levels such as 1,2,4"
+            ) from None
         if not (math.isfinite(eps) and 0 <= eps <= MAX_EPS_255):
             raise ConfigError(
                 f"eps {value} is not a radius; give grey levels from 0 to 255 (4 means 4/255)"
@@ -119,7 +121,9 @@ def load_benchmark(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
         ConfigError: Unreadable, no YAML, an unknown key (with its path and a suggestion), or a
             value that is not allowed.
     """
-    merged = read_yaml(resources.files("iqabench").joinpath("benchmark.yaml").read_text(), "defaults")
+    merged = read_yaml(
+        resources.files("iqabench").joinpath("benchmark.yaml").read_text(), "defaults"
+    )
     here = Path("benchmark.yaml")
     source = path or (here if here.is_file() else None)
     if source is not None:

@@ -44,7 +44,7 @@ class Counted(RegressorWrapper):
     def _count(self, out: Tensor) -> Tensor:
         self.tally.forwards += len(out)
         if out.requires_grad and torch.is_grad_enabled():
-            out.register_hook(self._backward)
+            out.register_hook(self._backward)  # type: ignore[no-untyped-call]
         return out
 
     def _backward(self, gradient: Tensor) -> None:

@@ -128,6 +128,7 @@ class OpenDataset:
         geometry = self.test.geometry
         return {
             "name": self.name,
+            "version": self.named.component.version,
             "identity": self.named.identity,
             "fingerprint": self.test.fingerprint,
             "labels": vars(self.table.labels),

@@ -51,7 +51,9 @@ class UnknownNameError(UsageError, LookupError):
         """Return the error with a suggestion and the known names."""
         names = sorted(known)
         listed = ", ".join(names) or "none"
-        return cls(f"unknown {kind} {name!r}.{did_you_mean(name, names)} There are: {listed}.{note}")
+        return cls(
+            f"unknown {kind} {name!r}.{did_you_mean(name, names)} There are: {listed}.{note}"
+        )
 
 
 class AmbiguousNameError(UsageError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
@@ -160,7 +159,9 @@ def _chains(benchmark: Benchmark) -> list[tuple[Chain, bool]]:
     reference = Chain.parse(benchmark.reference) if benchmark.reference else None
     chains = {c.canonical: c for c in map(Chain.parse, benchmark.defenses)}
     ordered = ({reference.canonical: reference} if reference else {}) | chains
-    return [(c, reference is not None and c.canonical == reference.canonical) for c in ordered.values()]
+    return [
+        (c, reference is not None and c.canonical == reference.canonical) for c in ordered.values()
+    ]
 
 
 def _entries(
@@ -192,26 +193,3 @@ def all_datasets() -> Iterator[Named[Dataset]]:
     """Yield every installed data set with its default parameters."""
     for name in DATASETS.names():
         yield dataset(name)
-
-
-def cell_of(
-    entry: Entry,
-    weights_sha256: str | None,
-    attacked: dict[str, Any],
-    eps_255: float,
-    score_draws: int,
-) -> dict[str, Any]:
-    """Return everything that can change a cell's numbers; ``docs/results-format.md``."""
-    return {
-        "dataset": entry.data.describe(),
-        "split": entry.data.split.fingerprint,
-        "defense": {
-            "spec": entry.chain.canonical,
-            "components": entry.chain.identities,
-            "weights_sha256": weights_sha256,
-        },
-        "attack": attacked,
-        "eps_255": eps_255,
-        "seed": entry.seed,
-        "score_draws": score_draws,
-    }

@@ -141,9 +141,7 @@ class Registry(Generic[C]):
         if len(claims) > 1 and not ours:
             owners = " and ".join(e.owner for e in claims)
             names = " or ".join(e.full_name for e in claims)
-            raise AmbiguousNameError(
-                f"{self.kind} {name!r} is registered by {owners}; say {names}"
-            )
+            raise AmbiguousNameError(f"{self.kind} {name!r} is registered by {owners}; say {names}")
         return ours[0] if ours else claims[0]
 
     def get(self, name: str) -> type[C]:

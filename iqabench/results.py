@@ -48,7 +48,7 @@ class CellRecord:
         cell: What was computed; its hash is the key.
         about: What people want to read beside it: titles, labels, recipe, reference or not.
         status: ``done``, or ``failed`` with ``error``.
-        metrics: ``Agreement.to_json()`` of the attacked scores; empty if failed.
+        metrics: ``Agreement.to_json()`` of the attacked scores; None if failed.
         metrics_8bit: The same after rounding the images to 8 bits; None for fractional eps.
         distance: Largest and mean distances from the clean images.
         cost: Passes, queries, seconds and memory.
@@ -109,7 +109,7 @@ def read_cell(path: Path) -> CellRecord:
         ResultsError: Damaged, of another schema, or edited.
     """
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError) as e:
         raise ResultsError(f"{path}: cannot be read as a cell file ({e})") from e
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
@@ -135,9 +135,9 @@ def read_columns(path: Path, record: CellRecord) -> Columns:
         raise ResultsError(f"{path}: this cell has no per-image columns")
     side = path.parent / record.columns["file"]
     try:
-        text = side.read_text()
-    except OSError as e:
-        raise ResultsError(f"{side}: cannot be read ({e.strerror})") from e
+        text = side.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ResultsError(f"{side}: cannot be read ({e})") from e
     if _sha256(text) != record.columns["sha256"]:
         raise ResultsError(f"{side}: does not match the hash in {path.name}")
     return columns_from_csv(text)

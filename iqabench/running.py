@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter as Count
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -18,26 +15,15 @@ from iqabench.checkpoints import Checkpoint
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.objective import Facts
 from iqabench.contracts.regressor import Expectation, Regressor
-from iqabench.environment import environment
-from iqabench.errors import CellError, OutputError, ResultsError, UsageError
-from iqabench.metrics import agreement
-from iqabench.planning import Entry, Plan, cell_of
+from iqabench.errors import OutputError, ResultsError, UsageError
+from iqabench.planning import Entry, Plan
 from iqabench.progress import Reporter
+from iqabench.records import NOTHING, Attacked, Recorder
 from iqabench.registry import Named
-from iqabench.results import (
-    CLEAN,
-    CellRecord,
-    Columns,
-    cell_path,
-    find_cells,
-    is_complete,
-    read_cell,
-    read_columns,
-    write_cell,
-)
-from iqabench.scoring import CellColumns, Scores
-from iqabench.sweeping import Conditions, Outcome, Sweep, clean_scores, fitting_batches
-from iqabench.training import find_or_train
+from iqabench.results import CLEAN, find_cells, is_complete, read_cell, read_columns
+from iqabench.scoring import Scores
+from iqabench.sweeping import Conditions, Sweep, clean_scores, fitting_batches
+from iqabench.training import Training, find_or_train
 
 
 @dataclass
@@ -67,7 +53,9 @@ def locked(run: Path) -> Iterator[None]:
         lock = FileLock(run / ".lock")
         lock.acquire(timeout=0)
     except Timeout as e:
-        raise OutputError(f"run directory {run} is in use by another iqabench; wait or give --out") from e
+        raise OutputError(
+            f"run directory {run} is in use by another iqabench; wait or give --out"
+        ) from e
     except OSError as e:
         raise OutputError(f"cannot write run directory {run}: {e.strerror or e}") from e
     try:
@@ -147,70 +135,77 @@ class _EntryRun:
     summary: Summary
 
     def execute(self) -> None:
+        """Compute every missing cell; what a plugin raises fails its own cells only."""
+        recipe_key, weights = "", None
         try:
             checkpoint = self._train(self.entry.training)
-            self.weights: str | None = checkpoint.card()["weights_sha256"]
-            self.recipe_key = checkpoint.recipe_key
-            regressor = self._load(checkpoint)
+            recipe_key, weights = checkpoint.recipe_key, checkpoint.card()["weights_sha256"]
+            regressor = self._defended(self.entry.chain, self.entry.training, checkpoint)
+            draws = self.plan.benchmark.score_draws if regressor.stochastic else 1
+            recorder = self._recorder(recipe_key, weights, draws)
+            clean = self._clean(regressor, recorder)
         except UsageError:
             raise
-        except Exception as e:  # a plugin may raise anything; only its own cells suffer
-            self._fail_everything(e)
+        except Exception as e:
+            self._fail_everything(self._recorder(recipe_key, weights, 1), e)
             return
+        for attack in self.plan.attacks:
+            self._attack(attack, regressor, clean, recorder)
+
+    @property
+    def conditions(self) -> Conditions:
+        """What surrounds the sweeps of this entry."""
         benchmark = self.plan.benchmark
-        self.conditions = Conditions(
+        return Conditions(
             self.entry.seed,
             benchmark.score_draws,
             benchmark.attack_draws,
             benchmark.batch_size,
             self.runner.device,
         )
-        self.score_draws = benchmark.score_draws if regressor.stochastic else 1
-        try:
-            clean = self._clean(regressor)
-        except Exception as e:
-            self._fail_everything(e)
-            return
-        for attack in self.plan.attacks:
-            self._attack(attack, regressor, clean)
 
-    def _train(self, training: Any) -> Checkpoint:
+    def _recorder(self, recipe_key: str, weights: str | None, draws: int) -> Recorder:
+        runner = self.runner
+        return Recorder(runner.run, self.entry, recipe_key, weights, draws, runner.device)
+
+    def _train(self, training: Training) -> Checkpoint:
         runner = self.runner
         return find_or_train(training, runner.store, runner.device, runner.reporter)
 
-    def _load(self, checkpoint: Checkpoint) -> Regressor:
-        trained = self.entry.training.build(checkpoint)
-        whole = self.entry.chain.wrap_trained(trained).eval().requires_grad_(False)
-        return whole.to(self.runner.device)
+    def _defended(self, chain: Chain, training: Training, checkpoint: Checkpoint) -> Regressor:
+        whole = chain.wrap_trained(training.build(checkpoint))
+        return whole.eval().requires_grad_(False).to(self.runner.device)
 
-    def _clean(self, regressor: Regressor) -> Scores:
-        cell = self._cell(CLEAN, 0.0)
-        path = cell_path(self.runner.run, cell)
+    def _clean(self, regressor: Regressor, recorder: Recorder) -> Scores:
+        path = recorder.path(NOTHING, 0.0)
         if is_complete(path):
             self.summary.found += 1
-            columns = read_columns(path, read_cell(path))
-            return _scores_of(columns)
-        side = self.entry.data.test
+            table = read_columns(path, read_cell(path))
+            return Scores(torch.tensor(table["clean_score"]), torch.tensor(table["clean_logit"]))
         progress = self.runner.reporter.counter(f"scoring {self.entry.shown}")
+        side = self.entry.data.test
         scores, columns, seconds = clean_scores(regressor, side, self.conditions, progress)
-        draws = self.score_draws
-        cost = {"forwards": draws, "backwards": 0, "queries": None, "seconds": round(seconds, 3)}
-        self._write(cell, CLEAN, Outcome(columns), scores, cost)
+        cost = {"forwards": recorder.score_draws, "backwards": 0, "queries": None}
+        recorder.done(NOTHING, 0.0, scores, columns, cost | {"seconds": round(seconds, 3)})
+        self.summary.computed += 1
         return scores
 
-    def _attack(self, attack: Named[Attack], regressor: Regressor, clean: Scores) -> None:
+    def _attack(
+        self, attack: Named[Attack], regressor: Regressor, clean: Scores, recorder: Recorder
+    ) -> None:
+        draws = self.plan.benchmark.attack_draws if regressor.stochastic else None
         try:
             sources = self._sources(attack.component)
-            attacked = self._describe(attack, {k: v[0] for k, v in sources.items()}, regressor)
         except UsageError:
             raise
         except Exception as e:
-            self._fail(attack, self.plan.eps_255, e, self._describe(attack, {}, regressor))
+            attacked = Attacked.by(attack, sources={}, draws=draws)
+            self._fail(recorder, attacked, self.plan.eps_255, e)
             return
+        hashes = {spec: weights for spec, (weights, _) in sources.items()}
+        attacked = Attacked.by(attack, sources=hashes, draws=draws)
         missing = [
-            eps
-            for eps in self.plan.eps_255
-            if not is_complete(cell_path(self.runner.run, self._cell(attacked, eps)))
+            eps for eps in self.plan.eps_255 if not is_complete(recorder.path(attacked, eps))
         ]
         self.summary.found += len(self.plan.eps_255) - len(missing)
         if not missing:
@@ -224,157 +219,64 @@ class _EntryRun:
         )
         together = attack.component.shares_work and not attack.component.needs_fit
         for group in [missing] if together else [[eps] for eps in missing]:
-            self._sweep(attack, regressor, clean, facts, group, attacked)
+            try:
+                sweep = self._prepared(attack.component, regressor, clean, facts, group[0])
+            except Exception as e:
+                self._fail(recorder, attacked, group, e)
+            else:
+                self._sweep(sweep, attacked, group, recorder)
+
+    def _prepared(
+        self, attack: Attack, regressor: Regressor, clean: Scores, facts: Facts, eps_255: float
+    ) -> Sweep:
+        """Return a sweep whose attack is prepared, fitted if need be, and passed at eps 0."""
+        data, conditions = self.entry.data, self.conditions
+        sweep = Sweep(attack.prepare(facts), regressor, data.test, clean, conditions)
+        if attack.needs_fit:
+            batches = fitting_batches(data.train, conditions)
+            noise = data.train.noise(self.entry.seed, [], "fit")
+            sweep.attack = sweep.attack.fit(sweep.target, batches, eps_255 / 255, noise)
+        sweep.self_check()
+        return sweep
 
     def _sweep(
-        self,
-        attack: Named[Attack],
-        regressor: Regressor,
-        clean: Scores,
-        facts: Facts,
-        eps_255: Sequence[float],
-        attacked: dict[str, Any],
+        self, sweep: Sweep, attacked: Attacked, eps_255: Sequence[float], recorder: Recorder
     ) -> None:
-        side = self.entry.data.test
         radii = ", ".join(f"{e:g}" for e in eps_255)
-        task = f"{attack.label} at {radii}/255 against {self.entry.shown}"
-        try:
-            ready = attack.component.prepare(facts)
-            sweep = Sweep(ready, regressor, side, clean, self.conditions)
-            if ready.needs_fit:
-                batches = fitting_batches(self.entry.data.train, self.conditions)
-                noise = self.entry.data.train.noise(self.entry.seed, [], "fit")
-                sweep.attack = ready.fit(sweep.target, batches, eps_255[0] / 255, noise)
-            sweep.self_check()
-        except Exception as e:
-            self._fail(attack, eps_255, e, attacked)
-            return
+        task = f"{attacked.label} at {radii}/255 against {self.entry.shown}"
         outcomes = sweep.run(eps_255, self.runner.reporter.counter(task))
         for eps, outcome in outcomes.items():
             if outcome.error is not None:
-                self._fail(attack, [eps], outcome.error, attacked)
+                self._fail(recorder, attacked, [eps], outcome.error)
             else:
-                cell = self._cell(attacked, eps)
-                self._write(cell, attack.label, outcome, clean, sweep.cost(eps_255), attack)
+                cost = sweep.cost(eps_255)
+                recorder.done(attacked, eps, sweep.clean, outcome.columns, cost)
+                self.summary.computed += 1
 
     def _sources(self, attack: Attack) -> dict[str, tuple[str, Regressor]]:
-        """Train or find the defenses that a transfer attack starts from."""
+        """Train or find the defenses that a transfer attack starts from, with their hashes."""
         found: dict[str, tuple[str, Regressor]] = {}
         for spec in attack.sources():
             chain = Chain.parse(spec)
             training = self.entry.sibling(chain)
             checkpoint = self._train(training)
-            source = chain.wrap_trained(training.build(checkpoint)).eval().requires_grad_(False)
-            source = source.to(self.runner.device)
-            draws = self.plan.benchmark.attack_draws
-            whole = Expectation(source, draws=draws) if source.stochastic else source
-            found[spec] = (checkpoint.card()["weights_sha256"], whole)
+            source = self._defended(chain, training, checkpoint)
+            if source.stochastic:
+                source = Expectation(source, draws=self.plan.benchmark.attack_draws)
+            found[spec] = (checkpoint.card()["weights_sha256"], source)
         return found
 
-    def _describe(
-        self, attack: Named[Attack], sources: dict[str, str], regressor: Regressor
-    ) -> dict[str, Any]:
-        return {
-            "spec": attack.canonical,
-            "components": [attack.identity],
-            "sources": sources,
-            "draws": self.plan.benchmark.attack_draws if regressor.stochastic else None,
-        }
-
-    def _cell(self, attacked: dict[str, Any] | str, eps_255: float) -> dict[str, Any]:
-        if isinstance(attacked, str):
-            attacked = {"spec": attacked, "components": [], "sources": {}, "draws": None}
-        return cell_of(self.entry, self.weights, attacked, eps_255, self.score_draws)
-
-    def _about(self, label: str, attack: Named[Attack] | None) -> dict[str, Any]:
-        entry, info = self.entry, self.entry.data.named.component
-        return {
-            "dataset_title": info.title,
-            "proxy_labels": info.proxy_labels,
-            "split_origin": entry.data.split.origin,
-            "defense": entry.chain.label,
-            "attack": label,
-            "backbone": entry.training.backbone.name,
-            "backbone_weights": entry.training.backbone.provenance()["weights"],
-            "recipe": entry.recipe_name,
-            "recipe_key": self.recipe_key,
-            "reference": entry.reference,
-            "threat_model": attack.component.threat_model if attack else "none",
-            "access": attack.component.access if attack else "none",
-            "stochastic": self.score_draws > 1,
-        }
-
-    def _write(
-        self,
-        cell: dict[str, Any],
-        label: str,
-        outcome: Outcome,
-        clean: Scores,
-        cost: dict[str, Any],
-        attack: Named[Attack] | None = None,
-    ) -> None:
-        side, columns = self.entry.data.test, outcome.columns
-        record = CellRecord(
-            cell=cell,
-            about=self._about(label, attack),
-            metrics=self._metrics(columns, ""),
-            metrics_8bit=self._metrics(columns, "_8bit"),
-            distance=columns.summary(),
-            cost=cost,
-            environment=environment(self.runner.device),
-        )
-        first: Columns = {
-            "image_id": list(side.image_ids),
-            "mos": side.mos.tolist(),
-            "scene": [r.scene for r in side.rows],
-            "clean_score": clean.scores.tolist(),
-            "clean_logit": clean.logits.tolist(),
-        }
-        write_cell(self.runner.run, record, columns.table(first))
-        self.summary.computed += 1
-
-    def _metrics(self, columns: CellColumns, suffix: str) -> dict[str, Any] | None:
-        side = self.entry.data.test
-        scores, logits = columns.array(f"score{suffix}"), columns.array(f"logit{suffix}")
-        if not np.isfinite(scores).all():
-            return None
-        mos = np.asarray([r.mos for r in side.rows])
-        return agreement(mos, scores, logits, [r.scene for r in side.rows]).to_json()
-
     def _fail(
-        self,
-        attack: Named[Attack] | None,
-        eps_255: Sequence[float],
-        error: Exception,
-        attacked: dict[str, Any] | str,
+        self, recorder: Recorder, attacked: Attacked, eps_255: Sequence[float], error: Exception
     ) -> None:
-        message = str(error) if isinstance(error, CellError) else f"{type(error).__name__}: {error}"
-        message = " ".join(message.split())
-        label = attack.label if attack else CLEAN
         for eps in eps_255:
-            record = CellRecord(
-                cell=self._cell(attacked, eps),
-                about=self._about(label, attack),
-                status="failed",
-                error=message,
-                environment=environment(self.runner.device),
-            )
-            write_cell(self.runner.run, record, None)
-            line = f"{label} at {eps:g}/255 against {self.entry.shown} failed: {message}"
+            line = recorder.failed(attacked, eps, error)
             self.summary.failures.append(line)
             self.runner.reporter.warn(line)
 
-    def _fail_everything(self, error: Exception) -> None:
+    def _fail_everything(self, recorder: Recorder, error: Exception) -> None:
         """Without a checkpoint or clean scores there is nothing to attack."""
-        if not hasattr(self, "weights"):
-            self.weights, self.recipe_key = None, ""
-        self.score_draws = 1
-        self._fail(None, [0.0], error, CLEAN)
+        self._fail(recorder, NOTHING, [0.0], error)
         for attack in self.plan.attacks:
-            attacked = {"spec": attack.canonical, "components": [attack.identity]}
-            attacked |= {"sources": {}, "draws": None}
-            self._fail(attack, self.plan.eps_255, error, attacked)
-
-
-def _scores_of(columns: Columns) -> Scores:
-    return Scores(torch.tensor(columns["clean_score"]), torch.tensor(columns["clean_logit"]))
+            attacked = Attacked.by(attack, sources={}, draws=None)
+            self._fail(recorder, attacked, self.plan.eps_255, error)

@@ -40,7 +40,9 @@ def score(regressor: Regressor, images: Tensor, noise: Noise, draws: int) -> Sco
         CellError: The regressor returned a wrong shape, NaN or infinity.
     """
     if not regressor.stochastic:
-        return Scores(*(_checked(v, len(images)) for v in scores_and_logits(regressor, images, noise)))
+        return Scores(
+            *(_checked(v, len(images)) for v in scores_and_logits(regressor, images, noise))
+        )
     passes = [scores_and_logits(regressor, images, noise.for_draw(d)) for d in range(draws)]
     scores, logits = (
         torch.stack([_checked(p[i], len(images)) for p in passes], dim=1) for i in (0, 1)
@@ -97,7 +99,7 @@ def _ssim(clean: Tensor, adversarial: Tensor) -> Tensor:
     weights = clean.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     first, second = ((x * weights).sum(1, keepdim=True) for x in (adversarial, clean))
     value = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none")
-    assert isinstance(value, Tensor)  # noqa: S101 - a tuple only with options not used here
+    assert isinstance(value, Tensor)
     return value.reshape(-1)
 
 

@@ -170,7 +170,12 @@ class Sweep:
         )
 
     def _score_8bit(
-        self, eps_255: float, adversarial: Tensor, rounded: Tensor, scores: Scores, numbers: list[int]
+        self,
+        eps_255: float,
+        adversarial: Tensor,
+        rounded: Tensor,
+        scores: Scores,
+        numbers: list[int],
     ) -> Scores | None:
         if not float(eps_255).is_integer():
             return None

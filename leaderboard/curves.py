@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,8 +24,8 @@ PANEL = (3.35, 2.55)
 """Width and height of one panel's axes in inches."""
 GAP = (0.25, 0.62)
 LEFT, RIGHT = 0.72, 0.22
-LETTER = 0.078
-"""About the width of a legend letter in inches, to know how many columns fit."""
+LETTER = 0.0087
+"""About the width of a letter in inches per point, to know what fits."""
 MARKERS = "osD^vPX"
 Dash = Literal["-"] | tuple[float, tuple[float, ...]]
 DASHES: tuple[Dash, ...] = ("-", (0, (4, 1, 1, 1)), (0, (1, 1)))
@@ -79,11 +80,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class Style:
-    """How one row is drawn, the same in every panel."""
+    """How one row is drawn, the same in every panel; ``raised`` ones lie above the others."""
 
     colour: str
     marker: str
     dash: Dash
+    raised: float = 0
 
 
 def panels(group: Group) -> list[Panel]:
@@ -172,7 +174,7 @@ def _styles(entries: Sequence[Entry], theme: Theme) -> list[Style]:
     for entry in entries:
         if entry.is_reference:
             marker = MARKERS[references % len(MARKERS)]
-            styles.append(Style(theme.reference, marker, (0, (5, 2))))
+            styles.append(Style(theme.reference, marker, (0, (5, 2)), raised=0.5))
             references += 1
         else:
             turn, place = divmod(defenses, len(theme.lines))
@@ -184,7 +186,8 @@ def _styles(entries: Sequence[Entry], theme: Theme) -> list[Style]:
 
 def _panel(ax: Axes, panel: Panel, styles: Sequence[Style], theme: Theme) -> None:
     ax.set_facecolor(theme.paper)
-    ax.set_title(panel.title, loc="left", fontsize=9.5, color=theme.ink, pad=7, parse_math=False)
+    title = textwrap.fill(panel.title.replace(",", ", "), width=42, max_lines=2, placeholder="...")
+    ax.set_title(title, loc="left", fontsize=9.5, color=theme.ink, pad=7, parse_math=False)
     ax.grid(axis="y", color=theme.grid, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.axhline(0, color=theme.faint, linewidth=0.9, zorder=1.5)
@@ -205,7 +208,14 @@ def _line(ax: Axes, points: Sequence[Point], style: Style, theme: Theme) -> None
     ax.fill_between(eps, low, high, color=style.colour, alpha=0.11, linewidth=0, zorder=2)
     # A band needs two neighbours; a point between gaps has only this to show its interval.
     ax.vlines(eps, low, high, color=style.colour, alpha=0.45, linewidth=0.9, zorder=2.5)
-    ax.plot(eps, values, color=style.colour, linestyle=style.dash, linewidth=1.7, zorder=3)
+    ax.plot(
+        eps,
+        values,
+        color=style.colour,
+        linestyle=style.dash,
+        linewidth=1.7,
+        zorder=3 + style.raised,
+    )
     for point, value in zip(points, values, strict=True):
         face = theme.paper if point.too_weak else style.colour
         ax.plot(
@@ -216,7 +226,7 @@ def _line(ax: Axes, points: Sequence[Point], style: Style, theme: Theme) -> None
             color=style.colour,
             markerfacecolor=face,
             markeredgewidth=1.2,
-            zorder=4,
+            zorder=4 + style.raised,
             clip_on=False,
         )
 
@@ -245,11 +255,13 @@ def _words(figure: Figure, group: Group, shown: Sequence[Panel], theme: Theme) -
     width, height = figure.get_size_inches()
     proxy = " (proxy labels)" if group.proxy_labels else ""
     left = 0.2 / width
+    title = f"SROCC under attack: {group.title}{proxy}"
     figure.text(
         left,
         1 - 0.2 / height,
-        f"SROCC under attack: {group.title}{proxy}",
-        fontsize=12.5,
+        title,
+        # Bold letters are wider.
+        fontsize=_fitting(12.5, title, (width - 0.4) / 1.1),
         fontweight="bold",
         va="top",
         color=theme.ink,
@@ -263,7 +275,9 @@ def _words(figure: Figure, group: Group, shown: Sequence[Panel], theme: Theme) -
     if any(p.too_weak for panel in shown for curve in panel.curves for p in curve):
         facts.append("hollow: attack too weak")
     at = 1 - 0.47 / height
-    figure.text(left, at, " · ".join(facts), fontsize=8.8, va="top", color=theme.faint)
+    text = " · ".join(facts)
+    size = _fitting(8.8, text, width - 0.4)
+    figure.text(left, at, text, fontsize=size, va="top", color=theme.faint)
     grid = figure.subplotpars
     figure.text(
         (grid.left + grid.right) / 2,
@@ -287,8 +301,8 @@ def _words(figure: Figure, group: Group, shown: Sequence[Panel], theme: Theme) -
 
 
 def _legend_columns(group: Group, width: float) -> int:
-    longest = max(len(entry.label) for entry in group.entries)
-    return max(1, min(5, len(group.entries), int((width - 0.4) / (0.62 + LETTER * longest))))
+    longest = max(map(len, _names(group)))
+    return max(1, min(5, len(group.entries), int((width - 0.2) / (0.62 + 9 * LETTER * longest))))
 
 
 def _legend(figure: Figure, group: Group, styles: Sequence[Style], theme: Theme) -> None:
@@ -304,7 +318,7 @@ def _legend(figure: Figure, group: Group, styles: Sequence[Style], theme: Theme)
         )
         for s in styles
     ]
-    names = [e.label + (" (reference)" if e.is_reference else "") for e in group.entries]
+    names = _names(group)
     width, height = figure.get_size_inches()
     legend = figure.legend(
         handles,
@@ -313,13 +327,22 @@ def _legend(figure: Figure, group: Group, styles: Sequence[Style], theme: Theme)
         bbox_to_anchor=(0.12 / width, 0.06 / height),
         ncols=_legend_columns(group, float(width)),
         frameon=False,
-        fontsize=9,
+        fontsize=_fitting(9, max(names, key=len), width - 0.9),
         labelcolor=theme.ink,
         handlelength=2.4,
         columnspacing=1.6,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def _names(group: Group) -> list[str]:
+    return [e.label + (" (reference)" if e.is_reference else "") for e in group.entries]
+
+
+def _fitting(size: float, text: str, width: float) -> float:
+    """Return a font size, smaller if the text would not fit into that many inches."""
+    return min(size, width / (LETTER * max(len(text), 1)))
 
 
 def _or_nan(value: float | None) -> float:

@@ -36,7 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: argparse._SubParsersAction[_Parser], name: str, text: str, example: str) -> _Parser:
+def _command(
+    commands: argparse._SubParsersAction[_Parser], name: str, text: str, example: str
+) -> _Parser:
     parser = commands.add_parser(
         name, help=text, description=text, epilog=f"example: {example}", allow_abbrev=False
     )
@@ -60,13 +62,26 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "iqabench run --defense resnet --attack pgd:steps=10 --attack fgsm --eps 0.5,1,2,4",
     )
     _add_conditions(parser)
-    parser.add_argument("--attack", action="append", metavar="SPEC", help="an attack; may be repeated")
-    parser.add_argument("--eps", metavar="LIST", help="L-infinity radii in grey levels: 1,2,4 is 1/255 ...")
+    parser.add_argument(
+        "--attack", action="append", metavar="SPEC", help="an attack; may be repeated"
+    )
+    parser.add_argument(
+        "--eps", metavar="LIST", help="L-infinity radii in grey levels: 1,2,4 is 1/255 ..."
+    )
     parser.add_argument("--no-reference", action="store_true", help="leave the reference row out")
-    parser.add_argument("--out", type=Path, default=Path("runs/default"), metavar="DIR",
-                        help="run directory; a run goes on where its files end (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images per pass; changes no number")
-    parser.add_argument("--dry-run", action="store_true", help="print the cells and an estimate of time")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/default"),
+        metavar="DIR",
+        help="run directory; a run goes on where its files end (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="images per pass; changes no number"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the cells and an estimate of time"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
 
@@ -82,23 +97,39 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_conditions(parser: _Parser) -> None:
-    parser.add_argument("--defense", action="append", metavar="SPEC", help="a defense; may be repeated")
-    parser.add_argument("--dataset", action="append", metavar="SPEC", help="a data set; may be repeated")
+    parser.add_argument(
+        "--defense", action="append", metavar="SPEC", help="a defense; may be repeated"
+    )
+    parser.add_argument(
+        "--dataset", action="append", metavar="SPEC", help="a data set; may be repeated"
+    )
     _add_places(parser)
     parser.add_argument("--split", type=Path, metavar="FILE", help="a saved split to use again")
     parser.add_argument("--backbone", metavar="NAME", help="resnet50, mobilenet_v2, demo_net, ...")
-    parser.add_argument("--backbone-weights", metavar="FILE", help="imagenet, none, .pth or .safetensors")
-    parser.add_argument("--recipe", metavar="NAME", help="how to train: paper, light, demo, or your own")
+    parser.add_argument(
+        "--backbone-weights", metavar="FILE", help="imagenet, none, .pth or .safetensors"
+    )
+    parser.add_argument(
+        "--recipe", metavar="NAME", help="how to train: paper, light, demo, or your own"
+    )
     parser.add_argument("--seed", metavar="LIST", help="seeds, such as 0,1,2")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
 
 
 def _add_places(parser: _Parser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="benchmark file (default: benchmark.yaml)")
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="where data sets are (or IQABENCH_DATA)")
-    parser.add_argument("--store", type=Path, metavar="DIR",
-                        help="checkpoints, pixel caches, made data sets (or IQABENCH_STORE)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="benchmark file (default: benchmark.yaml)"
+    )
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="where data sets are (or IQABENCH_DATA)"
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="checkpoints, pixel caches, made data sets (or IQABENCH_STORE)",
+    )
 
 
 def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -117,7 +148,10 @@ def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = _command(
-        commands, "list", "list installed defenses, attacks, data sets and backbones", "iqabench list --json"
+        commands,
+        "list",
+        "list installed defenses, attacks, data sets and backbones",
+        "iqabench list --json",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
@@ -138,4 +172,6 @@ def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
         "iqabench report runs/default",
     )
     parser.add_argument("run", type=Path, metavar="RUN_DIR")
-    parser.add_argument("--json", action="store_true", help="the leaderboard as JSON on standard output")
+    parser.add_argument(
+        "--json", action="store_true", help="the leaderboard as JSON on standard output"
+    )

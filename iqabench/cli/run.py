@@ -6,8 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from iqabench.cli.console import ConsoleReporter, data_console, print_json
+import torch
+
+from iqabench.cli.board import show_board
+from iqabench.cli.console import ConsoleReporter
+from iqabench.cli.estimate import show
 from iqabench.cli.setup import benchmark_of, device_of, home_of
+from iqabench.estimating import estimate
 from iqabench.files import write_json
 from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.running import Runner, Summary, locked
@@ -34,29 +39,14 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _finish(run: Path, summary: Summary, reporter: ConsoleReporter, *, as_json: bool) -> int:
-    from iqabench.leaderboard.load import load_board
-    from iqabench.leaderboard.tables import leaderboard_json
-    from iqabench.leaderboard.terminal import render
-    from iqabench.leaderboard.write import write_outputs
-
-    board = load_board(run)
-    paths = write_outputs(run, board)
-    if as_json:
-        print_json(leaderboard_json(board))
-    else:
-        render(board, data_console())
-        sys.stdout.write("\n" + "".join(f"wrote {path}\n" for path in paths))
+    show_board(run, as_json=as_json)
     reporter.say(
-        f"{summary.computed} cells computed, {summary.found} found,"
-        f" {len(summary.failures)} failed"
+        f"{summary.computed} cells computed, {summary.found} found, {len(summary.failures)} failed"
     )
     return 1 if summary.failures else 0
 
 
-def _dry_run(plan: Plan, store: Path, device: object, *, as_json: bool) -> int:
-    from iqabench.estimating import estimate
-    from iqabench.cli.estimate import show
-
+def _dry_run(plan: Plan, store: Path, device: torch.device, *, as_json: bool) -> int:
     show(plan, estimate(plan, store, device), as_json=as_json)
     return 0
 

@@ -84,7 +84,9 @@ def device_of(name: str) -> torch.device:
     if kind == "cuda":
         count = torch.cuda.device_count()
         if int(number or 0) >= count:
-            raise DeviceError(f"device {name!r} is not there: this machine has {count} CUDA devices")
+            raise DeviceError(
+                f"device {name!r} is not there: this machine has {count} CUDA devices"
+            )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device 'mps' is not there: this is no Apple machine with Metal")
     return torch.device(name)

@@ -105,9 +105,7 @@ class SignedAscent:
         images = clean if start is None else start
         best = Climb(images, torch.full((len(clean),), -torch.inf, device=clean.device))
         for step in range(self.steps):
-            values, gradient = pixel_gradient(
-                goal, self.gradient_from or regressor, images, noise
-            )
+            values, gradient = pixel_gradient(goal, self.gradient_from or regressor, images, noise)
             if self.gradient_from is not None:
                 values = _value(goal, regressor, images, noise)
             best = keep_better(best, Climb(images, values))

@@ -61,9 +61,7 @@ class Noise:
             like: Take device and dtype from this tensor (CPU ``float32`` without it).
         """
         size = tuple(shape)
-        return self._stack(
-            purpose, like, lambda g: g.standard_normal(size, dtype=np.float32), size
-        )
+        return self._stack(purpose, like, lambda g: g.standard_normal(size, dtype=np.float32), size)
 
     def uniform(
         self,

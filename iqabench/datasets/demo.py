@@ -47,7 +47,9 @@ class Demo(Dataset):
             with path.open(newline="", encoding="utf-8") as file:
                 labels = list(csv.DictReader(file))
         except OSError as e:
-            raise DataError(f"demo: {path} cannot be read; remove its folder to make it anew") from e
+            raise DataError(
+                f"demo: {path} cannot be read; remove its folder to make it anew"
+            ) from e
         names = [label["image"] for label in labels]
         paths = resolve_images(names, folder / "Images", source="demo")
         return Table(

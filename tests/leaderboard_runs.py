@@ -1,12 +1,13 @@
+"""Synthetic runs for the tests of the leaderboard."""
+
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from iqabench.metrics import agreement
@@ -36,6 +37,7 @@ class FakeRow:
     scenes: tuple[str | None, ...] | None = None
     clean: tuple[float, ...] = field(default=(-4, -3, -2, -1, 1, 2, 3, 4))
     resamples: int = 40
+    seconds: float = 1.0
 
     def but(self, **changes: Any) -> FakeRow:
         return replace(self, **changes)
@@ -86,7 +88,9 @@ class FakeRow:
             return write_cell(self.run, replace(record, status="failed", error=error), None)
         attacked = np.asarray(self.clean if logits is None else logits, dtype=float)
         metrics, columns = self._numbers(attacked, ids)
-        done = replace(record, metrics=metrics, metrics_8bit=metrics, cost={"seconds": 1.0})
+        done = replace(
+            record, metrics=metrics, metrics_8bit=metrics, cost={"seconds": self.seconds}
+        )
         return write_cell(self.run, done, columns)
 
     def _numbers(
@@ -107,30 +111,6 @@ class FakeRow:
             "logit": logits.tolist(),
         }
         return dict(measured.to_json()), columns
-
-
-@pytest.fixture
-def row(tmp_path: Path) -> FakeRow:
-    """A row of a run in a fresh folder; ``row.but(...)`` is another one of the same run."""
-    return FakeRow(tmp_path / "run")
-
-
-@pytest.fixture
-def big_run(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a run that uses everything at once: two data sets, four rows, failures, marks."""
-
-    def make(name: str) -> Path:
-        run = tmp_path / name
-        for proxy, dataset, title, scenes in (
-            (False, "koniq", "KonIQ-10k", 0),
-            (True, "demo", "Demo photographs", 6),
-        ):
-            write_data_set(
-                FakeRow(run, dataset=dataset, title=title, proxy=proxy), n=48, scenes=scenes
-            )
-        return run
-
-    return make
 
 
 def write_data_set(base: FakeRow, *, n: int, scenes: int, defenses: int = 4) -> None:
