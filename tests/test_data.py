@@ -57,7 +57,7 @@ def test_the_real_biq2021_images_are_read() -> None:
 
 
 def _lose_images(folder: Path) -> None:
-    for path in sorted((folder / "Images").iterdir())[:7]:
+    for path in sorted((folder / "Images").glob("*(Tr*"))[:7]:
         path.unlink()
 
 

@@ -109,7 +109,13 @@ PHOTOGRAPHS = (
     _skimage("gravel", "gravel.png", "CC0Textures (Gravel04); CC0"),
     _skimage("hubble", "hubble_deep_field.jpg", "NASA, HubbleSite; public domain"),
     _skimage("ihc", "ihc.png", "CMMI; no known copyright restrictions"),
-    _skimage("motorcycle", "motorcycle_left.png", "Middlebury 2014 stereo data set (Scharstein)"),
+    _skimage(
+        "motorcycle",
+        "motorcycle_left.png",
+        "Middlebury 2014 stereo data set (D. Scharstein et al.); no licence stated",
+    ),
+    _skimage("retina", "retina.jpg", "Mikael Haggstrom, Wikimedia Commons; CC0"),
+    _skimage("rocket", "rocket.jpg", "SpaceX; public domain"),
     Photograph(
         "china",
         "sklearn",
