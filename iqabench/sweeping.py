@@ -144,10 +144,10 @@ class Sweep:
             )
             kept = images.clone()
             for (eps_255, outcome), attacked in zip(outcomes.items(), results, strict=True):
+                if not torch.equal(images, kept):
+                    raise CellError("the attack changed its input images in place")
                 if outcome.error is None:
                     self._take(outcome, eps_255, kept, attacked, numbers)
-            if not torch.equal(images, kept):
-                raise CellError("the attack changed its input images in place")
             done += len(numbers)
             progress(done, len(self.side))
 

@@ -114,6 +114,8 @@ def test_pgd_keeps_the_best_iterate_not_the_last() -> None:
     class Ridge(Linear):
         """Highest in the middle of the ball, so full steps overshoot."""
 
+        peak: Tensor
+
         def logit(self, images: Tensor, noise: object = None) -> Tensor:
             return -(super().logit(images) - self.peak).square()
 

@@ -39,7 +39,7 @@ def test_signs_are_kept() -> None:
 
 def test_ranks_come_from_logits_where_float32_scores_tie() -> None:
     logits = np.arange(60.0) + 20
-    scores = np.float64(np.float32(1) / (np.float32(1) + np.exp(-logits.astype(np.float32))))
+    scores = (1 / (1 + np.exp(-logits.astype(np.float32)))).astype(np.float64)
     assert len(np.unique(scores)) == 1
     found = values(mos=np.arange(60) / 60, scores=scores, logits=logits)
     assert found["srocc"] == pytest.approx(1)

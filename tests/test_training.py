@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from support import write_biq2021
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from iqabench import training as training_module
+from iqabench import checkpoints
 from iqabench.api import (
     NETWORK,
     Backbone,
@@ -93,7 +94,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     data: OpenDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     whole = find_or_train(plain(data), tmp_path / "whole", CPU, Silent()).load()
-    save_tensors = training_module.save_tensors
+    save_tensors = checkpoints.save_tensors
     saves = 0
 
     def save_then_die(*args: object, **kwargs: object) -> None:
@@ -103,7 +104,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
         if saves == after:
             raise Killed
 
-    monkeypatch.setattr(training_module, "save_tensors", save_then_die)
+    monkeypatch.setattr("iqabench.training.save_tensors", save_then_die)
     with pytest.raises(Killed):
         find_or_train(plain(data), tmp_path / "killed", CPU, Silent())
     monkeypatch.undo()
@@ -224,12 +225,12 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in module.named_parameters()}
 
 
-def named(component: Defense | Wrapper, name: str) -> Named[Defense | Wrapper]:
+def named(component: Defense | Wrapper, name: str) -> Named[Any]:
     return Named(component, name, f"tests/{name}@1")
 
 
-def chain(*parts: Named[Defense | Wrapper]) -> Chain:
-    return Chain(parts[:-1], parts[-1])  # type: ignore[arg-type]
+def chain(*parts: Named[Any]) -> Chain:
+    return Chain(parts[:-1], parts[-1])
 
 
 def test_players_move_in_turn_and_one_at_a_time(data: OpenDataset, tmp_path: Path) -> None:

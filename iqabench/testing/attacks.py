@@ -29,6 +29,7 @@ from iqabench.testing.fixtures import (
 from iqabench.testing.rules import (
     BrokenRuleError,
     asking,
+    one_thread,
     require,
     require_same,
     scrambled,
@@ -48,6 +49,7 @@ _FLIPS = 0.02
 either sign. A result that depends on the batch differs in far more."""
 
 
+@one_thread()
 def check_attack(attack: type[Attack] | Attack) -> None:
     """Check an attack against every rule of its contract.
 

@@ -18,13 +18,21 @@ from iqabench.seeding import lent_rng, seed_torch
 from iqabench.testing.components import check_component
 from iqabench.testing.fixtures import NoisyRegressor, PlainDefense, tiny_images, tiny_mos
 from iqabench.testing.regressors import SIZE, check_regressor
-from iqabench.testing.rules import BrokenRuleError, asking, require, scrambled, untouched
+from iqabench.testing.rules import (
+    BrokenRuleError,
+    asking,
+    one_thread,
+    require,
+    scrambled,
+    untouched,
+)
 
 DEMO_NET = BackboneSpec("demo_net", NO_WEIGHTS)
 STATES = (TrainState(0, 0, 2, 4), TrainState(1, 3, 2, 4))
 _RATE = 1e-3
 
 
+@one_thread()
 def check_defense(
     defense: type[Defense | Wrapper] | Defense | Wrapper,
     *,

@@ -8,7 +8,7 @@ from torch import Tensor
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
 from iqabench.testing.fixtures import frozen, tiny_images, tiny_noise
-from iqabench.testing.rules import asking, require, scrambled, untouched
+from iqabench.testing.rules import asking, one_thread, require, scrambled, untouched
 
 SIZE = 32
 _CLOSE = 1e-5
@@ -16,6 +16,7 @@ _CLOSE = 1e-5
 _ORDER = (2, 0, 3, 1)
 
 
+@one_thread()
 def check_regressor(regressor: Regressor, *, who: str = "", size: int = SIZE) -> None:
     """Check a regressor in eval mode with frozen weights, as it is scored and attacked.
 

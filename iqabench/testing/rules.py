@@ -133,6 +133,20 @@ def require_same(around: Surroundings, who: str, what: str) -> None:
 
 
 @contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run a block on one thread: with several, tiny tensors wait for busy cores most of the time.
+
+    It also serves as a decorator.
+    """
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+
+
+@contextlib.contextmanager
 def scrambled(seed: int) -> Iterator[None]:
     """Run a block under other global random states, and put the present ones back."""
     around = Surroundings()
