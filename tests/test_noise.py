@@ -54,6 +54,12 @@ def test_uniform_keeps_its_bounds_and_normal_its_moments() -> None:
     assert float(normal.std()) == pytest.approx(1, abs=0.03)
 
 
+def test_one_number_per_image_can_be_drawn() -> None:
+    values = Noise(1, IDS).normal("x", ())
+    assert values.shape == (4,)
+    assert len(set(values.tolist())) == 4
+
+
 def test_the_streams_are_pinned() -> None:
     """A change here changes every number that rests on noise."""
     values = Noise(0, ("image",)).uniform("pinned", (3,))[0].tolist()

@@ -95,7 +95,7 @@ class Noise:
         size: tuple[int, ...],
     ) -> Tensor:
         values = np.empty((len(self), *size), dtype=np.float32)
-        for row, generator in zip(values, self.generators(purpose), strict=True):
-            row[...] = sample(generator)
+        for number, generator in enumerate(self.generators(purpose)):
+            values[number] = sample(generator)
         drawn = torch.from_numpy(values)
         return drawn if like is None else drawn.to(device=like.device, dtype=like.dtype)

@@ -269,14 +269,14 @@ class _Bench:
             )
 
     def _accept(self, result: object, eps: float, numbers: Sequence[int] | None) -> Tensor:
+        attached = isinstance(result, Tensor) and result.requires_grad
+        require(not attached, self.who, "returns images with a graph attached: detach them")
         clean = self.scene.images[list(numbers) if numbers is not None else slice(None)]
         try:
             checked = budget.check(clean, result, eps=eps, threat_model=self.attack.threat_model)
         except BudgetError as e:
             shown = f"breaks the budget at eps = {eps * 255:g}/255"
             raise BrokenRuleError(f"{self.who} {shown}: {e}") from e
-        attached = isinstance(result, Tensor) and result.requires_grad
-        require(not attached, self.who, "returns images with a graph attached: detach them")
         return checked.clone()
 
     def _check_unmoved(self, result: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,35 +44,35 @@ def asking(who: str, what: str) -> Iterator[None]:
         raise BrokenRuleError(f"{who} raised {type(e).__name__} in {what}: {e}") from e
 
 
+_GLOBALS: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+    "torch's global random state": (torch.get_rng_state, torch.set_rng_state),
+    "numpy's global random state": (np.random.get_state, np.random.set_state),
+    "python's global random state": (random.getstate, random.setstate),
+    "torch's grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "torch's deterministic mode": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+}
+"""What a component must leave alone: how it is read and put back."""
+
+
 class Surroundings:
     """torch's, numpy's and python's global state at one moment."""
 
     def __init__(self) -> None:
-        self.states: dict[str, Any] = {
-            "torch's global random state": torch.get_rng_state(),
-            "numpy's global random state": np.random.get_state(),  # noqa: NPY002 - to watch it
-            "python's global random state": random.getstate(),
-            "torch's grad mode": torch.is_grad_enabled(),
-            "torch's default dtype": torch.get_default_dtype(),
-            "torch's number of threads": torch.get_num_threads(),
-            "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
-        }
+        self._states = {name: read() for name, (read, _) in _GLOBALS.items()}
 
     def changed(self) -> list[str]:
         """Return what is different now."""
-        now = Surroundings().states
-        return [name for name, state in self.states.items() if not _same(state, now[name])]
+        return [n for n, (read, _) in _GLOBALS.items() if not _same(self._states[n], read())]
 
     def restore(self) -> None:
         """Put everything back, so that one broken component does not disturb the next test."""
-        states = iter(self.states.values())
-        torch.set_rng_state(next(states))
-        np.random.set_state(next(states))  # noqa: NPY002 - to put it back
-        random.setstate(next(states))
-        torch.set_grad_enabled(next(states))
-        torch.set_default_dtype(next(states))
-        torch.set_num_threads(next(states))
-        torch.use_deterministic_algorithms(next(states))
+        for name in self.changed():
+            _GLOBALS[name][1](self._states[name])
 
 
 class Network:
@@ -90,14 +90,14 @@ class Network:
 
     def _look(self) -> dict[str, Any]:
         seen: dict[str, Any] = {}
+        for name, module in self.network.named_modules():
+            seen[f"training mode of {name or 'the regressor'}"] = module.training
         for name, parameter in self.network.named_parameters():
             seen[f"parameter {name}"] = parameter.detach().clone()
             seen[f"requires_grad of {name}"] = parameter.requires_grad
             seen[f"stored gradient of {name}"] = parameter.grad is not None
         for name, buffer in self.network.named_buffers():
             seen[f"buffer {name}"] = buffer.detach().clone()
-        for name, module in self.network.named_modules():
-            seen[f"training mode of {name or 'the regressor'}"] = module.training
         return seen
 
 
@@ -151,7 +151,7 @@ def scrambled(seed: int) -> Iterator[None]:
     """Run a block under other global random states, and put the present ones back."""
     around = Surroundings()
     torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - what a component must not depend on
+    np.random.seed(seed)  # noqa: NPY002 - what nothing may depend on
     random.seed(seed)
     try:
         yield
