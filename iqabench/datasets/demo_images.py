@@ -67,7 +67,7 @@ class Photograph:
         scene: Name in ``labels.csv``.
         package: Installed package that ships the file.
         path: File inside that package.
-        credit: Origin and licence, as the package states them.
+        credit: Origin and licence, as far as they are known.
     """
 
     scene: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from importlib.metadata import EntryPoint
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from iqabench.contracts.component import Component
 from iqabench.errors import IqabenchError
@@ -43,11 +43,8 @@ def check_component(component: type[C] | C) -> C:
 
 
 def _check_class(cls: type[Component], who: str) -> None:
-    settings: Any = vars(cls).get("__dataclass_params__")
-    require(
-        settings is not None, who, "is not decorated with @dataclass(frozen=True, kw_only=True)"
-    )
-    require(settings is not None and settings.frozen, who, "is not frozen: @dataclass(frozen=True)")
+    decorated = "__dataclass_params__" in vars(cls)  # and frozen, or Python refuses the class
+    require(decorated, who, "is not decorated with @dataclass(frozen=True, kw_only=True)")
     for field in cls.parameter_fields():
         require(
             field.kw_only is True, who, f"has the parameter {field.name!r} that is not keyword-only"
