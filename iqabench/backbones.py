@@ -150,14 +150,21 @@ class BackboneSpec:
             )
 
     def provenance(self) -> dict[str, Any]:
-        """Return what goes into a recipe key: names, and the hash of a weights file.
+        """Return what goes into a recipe key: names, and the hash of the weights.
+
+        Of torchvision's files that is the part of the SHA-256 in their name, against which
+        torchvision checks a download.
 
         Raises:
             WeightsError: The file is missing or cannot be read.
         """
         weights: Any = self.weights
         if weights == IMAGENET:
-            weights = f"torchvision {BACKBONES[self.name].weights}"
+            stem = Path(self._published().url).stem
+            weights = {
+                "torchvision": BACKBONES[self.name].weights,
+                "sha256_begins": stem.rpartition("-")[2],
+            }
         elif weights != NO_WEIGHTS:
             weights = {"sha256": _hash(Path(weights))}
         return {"name": self.name, "weights": weights, "imagenet_norm": self.imagenet_norm}
@@ -182,17 +189,22 @@ class BackboneSpec:
     def _state(self) -> Mapping[str, Tensor]:
         if self.weights != IMAGENET:
             return load_state(Path(self.weights))
-        from torchvision import models
-
-        weights = models.get_weight(str(BACKBONES[self.name].weights))
         try:
-            state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+            state: Mapping[str, Tensor] = self._published().get_state_dict(
+                progress=False, check_hash=True
+            )
         except (OSError, RuntimeError) as e:
             raise WeightsError(
                 f"ImageNet weights of {self.name} are not on this machine and could not be"
                 f" downloaded ({e}): give --backbone-weights FILE, or 'none' to train from nothing"
             ) from e
         return state
+
+    def _published(self) -> Any:
+        """Return torchvision's entry of the ImageNet weights; nothing is downloaded."""
+        from torchvision import models
+
+        return models.get_weight(str(BACKBONES[self.name].weights))
 
 
 def load_state(path: Path) -> Mapping[str, Tensor]:

@@ -14,7 +14,8 @@ from torch import Tensor
 from iqabench.contracts.dataset import Dataset, Row, Table
 from iqabench.contracts.noise import Noise
 from iqabench.errors import DataError
-from iqabench.files import hash_of, replacing_folder
+from iqabench.files import file_name, hash_of, replacing_folder
+from iqabench.pixels import VERSION as PIXELS_VERSION
 from iqabench.pixels import Pixels, hash_images, open_pixels
 from iqabench.progress import Reporter
 from iqabench.registry import DATASETS, Named
@@ -55,7 +56,8 @@ class Side:
         facts = [
             [r.image_id, h, r.mos, r.scene] for r, h in zip(self.rows, self.hashes, strict=True)
         ]
-        return hash_of({"rows": facts, "resize": self.geometry.resize, "crop": self.geometry.crop})
+        geometry = {"resize": self.geometry.resize, "crop": self.geometry.crop}
+        return hash_of({"rows": facts, "decoding": PIXELS_VERSION, **geometry})
 
     @cached_property
     def mos(self) -> Tensor:
@@ -120,8 +122,8 @@ class OpenDataset:
 
     @property
     def name(self) -> str:
-        """Name of the data set."""
-        return self.named.name
+        """The data set as people write it, with the parameters that are not the defaults."""
+        return self.named.label
 
     def describe(self) -> dict[str, Any]:
         """Return what identifies the attacked images, for cell keys."""
@@ -200,7 +202,7 @@ class DataHome:
         return named.component.locate(self._home(named))
 
     def _home(self, named: Named[Dataset]) -> Path:
-        return self.store / "datasets" / f"{named.name.replace('/', '-')}-{named.component.version}"
+        return self.store / "datasets" / file_name(f"{named.label}-{named.component.version}")
 
     def _make(self, named: Named[Dataset]) -> Path:
         home = self._home(named)

@@ -50,6 +50,13 @@ class Entry:
         seed = f", seed {self.seed}" if self.seed else ""
         return f"{self.chain.label} on {self.data.name}{seed}"
 
+    @property
+    def conditions(self) -> tuple[str | int, ...]:
+        """What tells it from other entries before it has weights, in plain values."""
+        data, backbone = self.data, self.training.backbone.name
+        split = data.split.fingerprint
+        return data.name, split, self.chain.canonical, backbone, self.recipe_name, self.seed
+
     def sibling(self, chain: Chain) -> Training:
         """Return the training of another defense under the same conditions (transfer sources)."""
         own = self.training

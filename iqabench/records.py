@@ -16,8 +16,17 @@ from iqabench.errors import CellError
 from iqabench.metrics import agreement
 from iqabench.planning import Entry
 from iqabench.registry import Named
-from iqabench.results import CLEAN, CellRecord, Columns, cell_path, write_cell
+from iqabench.results import (
+    CLEAN,
+    CellRecord,
+    Columns,
+    cell_path,
+    is_complete,
+    refresh_about,
+    write_cell,
+)
 from iqabench.scoring import CellColumns, Scores
+from iqabench.sweeping import VERSION
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ class Recorder:
         """Return everything that can change a cell's numbers; ``docs/results-format.md``."""
         entry = self.entry
         return {
+            "core": VERSION,
             "dataset": entry.data.describe(),
             "split": entry.data.split.fingerprint,
             "defense": {
@@ -123,6 +133,14 @@ class Recorder:
             environment=environment(self.device),
         )
         write_cell(self.run, record, columns.table(first))
+
+    def finds(self, attacked: Attacked, eps_255: float) -> bool:
+        """Say whether the cell is finished already; if so, bring its ``about`` up to date."""
+        path = self.path(attacked, eps_255)
+        if not is_complete(path):
+            return False
+        refresh_about(path, self._about(attacked))
+        return True
 
     def failed(self, attacked: Attacked, eps_255: float, error: Exception) -> str:
         """Write a failed cell and return what went wrong in one line."""

@@ -11,14 +11,13 @@ import hashlib
 import io
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from iqabench.errors import ResultsError
-from iqabench.files import hash_of, write_json, write_text
+from iqabench.files import file_name, hash_of, write_json, write_text
 
 SCHEMA = 1
 """Raise it, and keep a reader for the old one, whenever a field changes its meaning."""
@@ -76,10 +75,10 @@ class CellRecord:
 
 def cell_path(run: Path, cell: Mapping[str, Any]) -> Path:
     """Return where a cell's file lies in a run; the names are for people, the key decides."""
-    defense = _slug(cell["defense"]["spec"])
-    attack = _slug(cell["attack"]["spec"])
+    defense = file_name(cell["defense"]["spec"])
+    attack = file_name(cell["attack"]["spec"])
     name = f"{attack}-eps{cell['eps_255']:g}-{key_of(cell)}.json"
-    return run / "cells" / _slug(cell["dataset"]["name"]) / defense / name
+    return run / "cells" / file_name(cell["dataset"]["name"]) / defense / name
 
 
 def write_cell(run: Path, record: CellRecord, columns: Columns | None) -> Path:
@@ -90,16 +89,25 @@ def write_cell(run: Path, record: CellRecord, columns: Columns | None) -> Path:
         ValueError: A number is NaN or infinite; use None for "could not be computed".
     """
     path = cell_path(run, record.cell)
-    document: dict[str, Any] = {
-        name: getattr(record, name) for name in CellRecord.__dataclass_fields__
-    }
     if columns is not None:
         text = columns_to_csv(columns)
         side = path.with_suffix(".csv")
         write_text(side, text)
-        document["columns"] = {"file": side.name, "sha256": _sha256(text)}
-    write_json(path, {"schema": SCHEMA, "key": record.key, **document})
+        record = replace(record, columns={"file": side.name, "sha256": _sha256(text)})
+    _write(path, record)
     return path
+
+
+def refresh_about(path: Path, about: dict[str, Any]) -> None:
+    """Replace what stands beside a cell's numbers, if it changed since they were computed."""
+    record = read_cell(path)
+    if record.about != about:
+        _write(path, replace(record, about=about))
+
+
+def _write(path: Path, record: CellRecord) -> None:
+    document = {name: getattr(record, name) for name in CellRecord.__dataclass_fields__}
+    write_json(path, {"schema": SCHEMA, "key": record.key, **document})
 
 
 def read_cell(path: Path) -> CellRecord:
@@ -188,8 +196,3 @@ def _value(name: str, text: str) -> str | float | None:
     if text == "":
         return None
     return text if name in TEXT_COLUMNS else float(text)
-
-
-def _slug(text: str) -> str:
-    """A file name for people: what a shell or a file system might mind becomes a dash."""
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", text).strip("-")[:80] or "x"

@@ -20,8 +20,9 @@ from iqabench.planning import Entry, Plan
 from iqabench.progress import Reporter
 from iqabench.records import NOTHING, Attacked, Recorder
 from iqabench.registry import Named
-from iqabench.results import CLEAN, find_cells, is_complete, read_cell, read_columns
+from iqabench.results import CLEAN, find_cells, read_cell, read_columns
 from iqabench.scoring import Scores
+from iqabench.seeding import exact_kernels
 from iqabench.sweeping import Conditions, Sweep, clean_scores, fitting_batches
 from iqabench.training import Training, find_or_train
 
@@ -89,13 +90,10 @@ class Runner:
         summary = Summary()
         self._forget_failures(plan)
         for data in {e.data.name: e.data for e in plan.entries}.values():
-            data.split.save(self.run / "splits" / f"{data.name.replace('/', '-')}.json")
+            data.split.keep(self.run / "splits")
             data.train.open(self.reporter)
             data.test.open(self.reporter)
-        flags = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with flags:
+        with exact_kernels():
             for entry in plan.entries:
                 _EntryRun(self, plan, entry, summary).execute()
         return summary
@@ -103,7 +101,7 @@ class Runner:
     def _forget_failures(self, plan: Plan) -> None:
         """Remove the records of failed cells that this plan tries again."""
         planned = {
-            (e.data.name, e.chain.canonical, attack, eps, e.seed)
+            (e.conditions, attack, eps)
             for e in plan.entries
             for attack in (CLEAN, *(a.canonical for a in plan.attacks))
             for eps in (0.0, *plan.eps_255)
@@ -113,14 +111,16 @@ class Runner:
                 record = read_cell(path)
             except ResultsError:  # if the plan holds it, it is computed again
                 continue
-            cell = record.cell
-            what = (
+            cell, about = record.cell, record.about
+            conditions = (
                 cell["dataset"]["name"],
+                cell["split"],
                 cell["defense"]["spec"],
-                cell["attack"]["spec"],
-                cell["eps_255"],
+                about["backbone"],
+                about["recipe"],
                 cell["seed"],
             )
+            what = (conditions, cell["attack"]["spec"], cell["eps_255"])
             if record.status == "failed" and what in planned:
                 path.unlink()
 
@@ -177,9 +177,9 @@ class _EntryRun:
         return whole.eval().requires_grad_(False).to(self.runner.device)
 
     def _clean(self, regressor: Regressor, recorder: Recorder) -> Scores:
-        path = recorder.path(NOTHING, 0.0)
-        if is_complete(path):
+        if recorder.finds(NOTHING, 0.0):
             self.summary.found += 1
+            path = recorder.path(NOTHING, 0.0)
             table = read_columns(path, read_cell(path))
             return Scores(torch.tensor(table["clean_score"]), torch.tensor(table["clean_logit"]))
         progress = self.runner.reporter.counter(f"scoring {self.entry.shown}")
@@ -204,9 +204,7 @@ class _EntryRun:
             return
         hashes = {spec: weights for spec, (weights, _) in sources.items()}
         attacked = Attacked.by(attack, sources=hashes, draws=draws)
-        missing = [
-            eps for eps in self.plan.eps_255 if not is_complete(recorder.path(attacked, eps))
-        ]
+        missing = [eps for eps in self.plan.eps_255 if not recorder.finds(attacked, eps)]
         self.summary.found += len(self.plan.eps_255) - len(missing)
         if not missing:
             return

@@ -64,7 +64,7 @@ class Distances:
 
     Attributes:
         linf_255: Largest move of a pixel, in grey levels.
-        linf_8bit_255: The same after rounding to 8 bits.
+        linf_8bit_255: The same after rounding to 8 bits; NaN where that was not asked for.
         l2: Euclidean norm of the move on the ``[0, 1]`` scale.
         psnr: Decibels, infinite where nothing moved.
         ssim: Structural similarity of the luminance (Wang et al. 2004), 11 x 11 Gaussian window.
@@ -78,13 +78,18 @@ class Distances:
 
 
 @torch.no_grad()
-def distances(clean: Tensor, adversarial: Tensor, rounded: Tensor) -> Distances:
+def distances(clean: Tensor, adversarial: Tensor, rounded: Tensor | None) -> Distances:
     """Return the distances of a batch; ``rounded`` are the attacked images after 8 bits."""
     move = (adversarial - clean).flatten(1)
     mse = move.square().mean(1)
+    largest = move.abs().amax(1) * 255
     return Distances(
-        linf_255=(move.abs().amax(1) * 255).cpu(),
-        linf_8bit_255=((rounded - clean).flatten(1).abs().amax(1) * 255).round().cpu(),
+        linf_255=largest.cpu(),
+        linf_8bit_255=(
+            torch.full_like(largest, math.nan)
+            if rounded is None
+            else ((rounded - clean).flatten(1).abs().amax(1) * 255).round()
+        ).cpu(),
         l2=move.norm(dim=1).cpu(),
         psnr=(-10 * torch.log10(mse)).cpu(),
         ssim=_ssim(clean, adversarial).cpu(),

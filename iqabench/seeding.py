@@ -1,4 +1,4 @@
-"""torch's global random state, lent for a while and given back."""
+"""torch's global state (random generators, choice of kernels), lent for a while and given back."""
 
 from __future__ import annotations
 
@@ -25,3 +25,18 @@ def seed_torch(*parts: object) -> None:
     """Seed torch's global generators from what the numbers are for; inside ``lent_rng`` only."""
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@contextlib.contextmanager
+def exact_kernels() -> Iterator[None]:
+    """Have a GPU choose the same convolution kernels every time, and none that round to TF32."""
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with flags:
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul

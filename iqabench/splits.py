@@ -10,7 +10,7 @@ import numpy as np
 
 from iqabench.contracts.dataset import Row, Table
 from iqabench.errors import DataError
-from iqabench.files import hash_of, write_json
+from iqabench.files import file_name, hash_of, write_json
 
 SCHEMA = 1
 TEST_SHARE = 5
@@ -57,6 +57,27 @@ class Split:
             path,
             {"schema": SCHEMA, "dataset": self.dataset, "origin": self.origin, **self._sides()},
         )
+
+    def keep(self, folder: Path) -> Path:
+        """Save the split in ``folder`` and return the file.
+
+        ``NAME.json``, or ``NAME-HASH.json`` where another split has that name already: results
+        that were made with it stay reproducible.
+        """
+        name = file_name(self.dataset)
+        path = folder / f"{name}.json"
+        if path.exists() and not self._is_in(path):
+            path = folder / f"{name}-{self.fingerprint[:8]}.json"
+        if not path.exists():
+            self.save(path)
+        return path
+
+    def _is_in(self, path: Path) -> bool:
+        try:
+            document = json.loads(path.read_text())
+            return all(document[side] == ids for side, ids in self._sides().items())
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def _sides(self) -> dict[str, list[str]]:
         return {

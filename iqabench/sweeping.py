@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,13 @@ from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.counting import Counted, Tally
 from iqabench.data import Side
+from iqabench.environment import forget_peak, peak_memory_mb
 from iqabench.errors import BudgetError, CellError, SelfCheckError
 from iqabench.progress import Counter
 from iqabench.scoring import CellColumns, Scores, distances, score
 
+VERSION = 1
+"""Raise it when the harness (steps, objectives, scoring) would give a cell other numbers."""
 SELF_CHECK = 1e-6
 """How far scores at eps 0 may be from the clean ones (batch shapes may differ)."""
 
@@ -107,6 +109,7 @@ class Sweep:
         A radius whose images break the budget fails alone; anything the attack raises fails all.
         """
         outcomes = {eps: Outcome() for eps in eps_255}
+        forget_peak(self.conditions.device)
         began, before = time.perf_counter(), (self.tally.forwards, self.tally.backwards)
         try:
             self._run(outcomes, progress)
@@ -120,17 +123,13 @@ class Sweep:
     def cost(self, eps_255: Sequence[float]) -> dict[str, object]:
         """Return passes per image, queries, seconds and memory of the last run."""
         count = len(self.side)
-        memory = (
-            torch.cuda.max_memory_allocated(self.conditions.device) / 2**20
-            if self.conditions.device.type == "cuda"
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        )
+        memory = peak_memory_mb(self.conditions.device)
         return {
             "forwards": self.passes[0] / count,
             "backwards": self.passes[1] / count,
             "queries": self.attack.queries,
             "seconds": round(self.seconds, 3),
-            "peak_memory_mb": round(memory, 1),
+            "peak_memory_mb": None if memory is None else round(memory, 1),
             "eps_255_together": list(eps_255),
         }
 
@@ -162,23 +161,16 @@ class Sweep:
             outcome.error = e
             return
         scores = self._score(adversarial, numbers)
+        if not float(eps_255).is_integer():  # 8-bit images cannot use such a radius up
+            outcome.columns.add(scores, None, distances(images, adversarial, None))
+            return
         rounded = budget.round_to_8bit(adversarial)
-        outcome.columns.add(
-            scores,
-            self._score_8bit(eps_255, adversarial, rounded, scores, numbers),
-            distances(images, adversarial, rounded),
-        )
+        scores_8bit = self._score_8bit(adversarial, rounded, scores, numbers)
+        outcome.columns.add(scores, scores_8bit, distances(images, adversarial, rounded))
 
     def _score_8bit(
-        self,
-        eps_255: float,
-        adversarial: Tensor,
-        rounded: Tensor,
-        scores: Scores,
-        numbers: list[int],
-    ) -> Scores | None:
-        if not float(eps_255).is_integer():
-            return None
+        self, adversarial: Tensor, rounded: Tensor, scores: Scores, numbers: list[int]
+    ) -> Scores:
         if float((adversarial - rounded).abs().max()) <= budget.TOLERANCE:
             return scores  # on the grid already, as after one signed step: the same image
         return self._score(rounded, numbers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,11 @@ from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
 from iqabench.data import OpenDataset, Side
 from iqabench.environment import environment
-from iqabench.errors import CellError, OutputError, WeightsError
-from iqabench.files import hash_of
+from iqabench.errors import CellError, IqabenchError, OutputError, WeightsError
+from iqabench.files import file_name, hash_of
 from iqabench.progress import Reporter
 from iqabench.recipes import Recipe
-from iqabench.seeding import lent_rng, seed_torch
+from iqabench.seeding import exact_kernels, lent_rng, seed_torch
 
 VERSION = 1
 """Raise it when the same recipe would train other weights."""
@@ -68,8 +69,8 @@ class Training:
     def checkpoint(self, store: Path) -> Checkpoint:
         """Return where the weights are, or will be."""
         key = hash_of(self.description())[:16]
-        name = f"{self.data.name}-{self.chain.base.name}-{self.backbone.name}-{key}"
-        return Checkpoint(store / "checkpoints" / name.replace("/", "-"), key)
+        name = f"{self.data.named.name}-{self.chain.base.name}-{self.backbone.name}-{key}"
+        return Checkpoint(store / "checkpoints" / file_name(name), key)
 
     def build(self, checkpoint: Checkpoint) -> Regressor:
         """Return the trained regressor, in eval mode with frozen weights, on the CPU."""
@@ -103,15 +104,30 @@ def find_or_train(
     if checkpoint.exists:
         checkpoint.card()
         return checkpoint
-    try:
-        checkpoint.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(checkpoint.folder / ".lock")
-        with lock:
-            if not checkpoint.exists:
+    with _locked(checkpoint.folder):
+        if not checkpoint.exists:
+            try:
                 _Trainer(training, checkpoint, device, reporter).run()
-    except OSError as e:
-        raise OutputError(f"cannot write {checkpoint.folder}: {e.strerror or e}") from e
+            except IqabenchError:
+                raise
+            except Exception as e:  # a plugin may raise anything
+                why = f"{type(e).__name__}: {e}"
+                raise CellError(f"training {training.chain.label} failed: {why}") from e
     return checkpoint
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as e:
+        raise OutputError(f"cannot write {folder}: {e.strerror or e}") from e
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Trainer:
@@ -142,7 +158,7 @@ class _Trainer:
         label = f"training {self.training.chain.label} on {self.training.data.name}"
         progress = self.reporter.counter(label)
         began = time.monotonic()
-        with lent_rng(self.device):
+        with lent_rng(self.device), exact_kernels():
             for epoch in range(first, self.recipe.epochs):
                 losses.append(self._epoch(epoch, progress))
                 spent = seconds + time.monotonic() - began
@@ -202,6 +218,11 @@ class _Trainer:
             if pair is None:
                 return losses[0] if losses else math.nan
             loss, name = pair
+            if name not in self.players:
+                raise CellError(
+                    f"{self.training.chain.label} yielded a loss for the player {name!r}; its"
+                    f" players are {', '.join(self.players)}"
+                )
             if not math.isfinite(value := float(loss.detach())):
                 raise CellError(
                     f"training {self.training.chain.label} diverged: the loss of player {name!r} is"

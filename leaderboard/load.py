@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from iqabench.errors import ResultsError
-from iqabench.files import canonical_json
+from iqabench.files import canonical_json, file_name
 from iqabench.results import CLEAN, CellRecord, Columns, find_cells, read_cell, read_columns
 
 T = TypeVar("T")
@@ -205,7 +204,7 @@ def _group(cells: list[Cell]) -> Group:
     try:
         entries = _labelled([_entry(members) for members in _by(cells, _entry_key)])
         return Group(
-            slug=_slug(first.cell["dataset"]["name"]),
+            slug=file_name(first.cell["dataset"]["name"]),
             title=str(first.about["dataset_title"]),
             dataset=first.cell["dataset"],
             split=str(first.cell["split"]),
@@ -280,7 +279,7 @@ def _told_apart(groups: list[Group]) -> list[Group]:
         details = _details(same, _GROUP_DETAILS, lambda group: None)
         for number, (group, parts) in enumerate(zip(same, details, strict=True), 1):
             if len(same) > 1:
-                slug = _slug(f"{group.slug}-{number}-{'-'.join(parts)}")
+                slug = file_name(f"{group.slug}-{number}-{'-'.join(parts)}")
                 group = replace(group, slug=slug, title=f"{group.title} ({', '.join(parts)})")
             result.append(group)
     return result
@@ -324,7 +323,3 @@ def _sample(cells: Iterable[Cell]) -> Sample | None:
                 metrics["n"], metrics["resampled"], metrics["units"], metrics["few_scenes"]
             )
     return None
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", text).strip("-.")[:60] or "x"

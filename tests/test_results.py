@@ -12,6 +12,7 @@ from iqabench.errors import OutputError, ResultsError
 from iqabench.results import CellRecord, Columns
 
 CELL: dict[str, Any] = {
+    "core": 1,
     "dataset": {
         "name": "tiny",
         "version": 1,
@@ -56,12 +57,13 @@ def test_the_key_is_pinned() -> None:
     assert RECORD.key == PINNED
 
 
-PINNED = "3bfbfb08ba4b4f49"
+PINNED = "c2f45aa0cbc264d3"
 
 
 @pytest.mark.parametrize(
     ("place", "value"),
     [
+        (("core",), 2),
         (("eps_255",), 8.0),
         (("seed",), 1),
         (("score_draws",), 5),
