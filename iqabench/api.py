@@ -14,15 +14,25 @@ from iqabench.contracts.ascent import (
     random_start,
     single_steps,
 )
-from iqabench.contracts.attack import Attack, AttackBatch, ObjectiveAttack, Passes
-from iqabench.contracts.backbone import Backbone, Site
+from iqabench.contracts.attack import (
+    Access,
+    Attack,
+    AttackBatch,
+    ObjectiveAttack,
+    Passes,
+    ThreatModel,
+)
+from iqabench.contracts.backbone import Backbone, Role, Site
 from iqabench.contracts.component import Component, state
 from iqabench.contracts.dataset import (
     Dataset,
     LabelMap,
+    Part,
     Row,
     Table,
     find_file,
+    read_csv,
+    read_number,
     resolve_images,
 )
 from iqabench.contracts.defense import (
@@ -38,7 +48,14 @@ from iqabench.contracts.defense import (
     global_average,
 )
 from iqabench.contracts.noise import Noise
-from iqabench.contracts.objective import OBJECTIVES, Facts, Goal, ObjectiveName, make_goal
+from iqabench.contracts.objective import (
+    OBJECTIVES,
+    Facts,
+    Goal,
+    ObjectiveName,
+    Threshold,
+    make_goal,
+)
 from iqabench.contracts.regressor import (
     Expectation,
     Regressor,
@@ -50,6 +67,7 @@ from iqabench.errors import DataError, IncompatibleError
 __all__ = [
     "NETWORK",
     "OBJECTIVES",
+    "Access",
     "Attack",
     "AttackBatch",
     "Backbone",
@@ -67,15 +85,19 @@ __all__ = [
     "Noise",
     "ObjectiveAttack",
     "ObjectiveName",
+    "Part",
     "Passes",
     "Player",
     "Regressor",
     "RegressorWrapper",
+    "Role",
     "Row",
     "SignedAscent",
     "Site",
     "Step",
     "Table",
+    "ThreatModel",
+    "Threshold",
     "TrainState",
     "TrainStep",
     "Wrapper",
@@ -87,6 +109,8 @@ __all__ = [
     "pixel_gradient",
     "project",
     "random_start",
+    "read_csv",
+    "read_number",
     "resolve_images",
     "scores_and_logits",
     "single_steps",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from iqabench.contracts.backbone import Backbone
@@ -93,9 +94,12 @@ class Chain:
             regressor = part.component.wrap(regressor)
         return regressor
 
-    def players(self, levels: list[Regressor]) -> dict[str, Player]:
-        """Return the base's players on its own regressor."""
-        return self.base.component.players(levels[0])
+    def players(self, levels: list[Regressor]) -> Mapping[str, Player]:
+        """Return the base's players, with those that wrappers add."""
+        players = self.base.component.players(levels[0])
+        for part, regressor in zip(reversed(self.wrappers), levels[1:], strict=True):
+            players = part.component.players(players, regressor)
+        return players
 
     def train_step(self, levels: list[Regressor], batch: Batch, state: TrainState) -> Step:
         """Yield the training steps of the outermost part, which asks those inside it."""

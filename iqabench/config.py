@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+)
 
 from iqabench.errors import ConfigError, UnknownNameError, did_you_mean
 from iqabench.recipes import Recipe
@@ -64,6 +73,21 @@ class DatasetConfig(BaseModel):
     backbone_weights: str | None = None
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """How the networks of a data set are made.
+
+    Attributes:
+        recipe: Name of the training recipe.
+        backbone: Name of the backbone.
+        weights: What the backbone starts from.
+    """
+
+    recipe: str
+    backbone: str
+    weights: str
+
+
 class Benchmark(BaseModel):
     """A whole benchmark. ``benchmark.yaml`` at the root of the repository explains every field."""
 
@@ -72,7 +96,7 @@ class Benchmark(BaseModel):
     defenses: Specs = Field(min_length=1)
     attacks: Specs = Field(min_length=1)
     eps: Annotated[tuple[float, ...], BeforeValidator(lambda v: check_eps(_as_list(v)))]
-    seeds: Annotated[list[int], BeforeValidator(_as_list)] = Field(min_length=1)
+    seeds: Annotated[list[NonNegativeInt], BeforeValidator(_as_list)] = Field(min_length=1)
     reference: str | None
     backbone: str
     backbone_weights: str
@@ -80,23 +104,26 @@ class Benchmark(BaseModel):
     recipe: str
     datasets: dict[str, Annotated[DatasetConfig, BeforeValidator(lambda v: {} if v is None else v)]]
     split_seed: int = Field(ge=0)
-    data_root: Path | None
+    data_root: Annotated[Path, AfterValidator(Path.expanduser)] | None
     score_draws: int = Field(ge=1)
     attack_draws: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     device: str
     recipes: dict[str, Recipe]
 
-    def for_dataset(self, name: str) -> DatasetConfig:
-        """Return recipe, backbone and weights of a data set, nothing left open."""
-        own = self.datasets.get(name, DatasetConfig())
-        other_backbone = own.backbone is not None and own.backbone != self.backbone
-        weights = own.backbone_weights or ("imagenet" if other_backbone else self.backbone_weights)
-        return DatasetConfig(
-            recipe=own.recipe or self.recipe,
-            backbone=own.backbone or self.backbone,
-            backbone_weights=weights,
-        )
+    def conditions(self, *specs: str) -> Conditions:
+        """Return recipe, backbone and weights of a data set, nothing left open.
+
+        Args:
+            specs: Keys of ``datasets`` that speak for it; earlier ones win.
+        """
+        own = [self.datasets[spec] for spec in specs]
+
+        def first(name: str) -> str:
+            values = [getattr(config, name) for config in (*own, self)]
+            return next(str(v) for v in values if v is not None)
+
+        return Conditions(first("recipe"), first("backbone"), first("backbone_weights"))
 
     def get_recipe(self, name: str) -> Recipe:
         """Return a recipe by name.
@@ -121,11 +148,8 @@ def load_benchmark(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
         ConfigError: Unreadable, no YAML, an unknown key (with its path and a suggestion), or a
             value that is not allowed.
     """
-    merged = read_yaml(
-        resources.files("iqabench").joinpath("benchmark.yaml").read_text(), "defaults"
-    )
-    here = Path("benchmark.yaml")
-    source = path or (here if here.is_file() else None)
+    merged = read_yaml(defaults(), "defaults")
+    source = path or found_here()
     if source is not None:
         try:
             text = source.read_text()
@@ -136,8 +160,20 @@ def load_benchmark(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
         merged = _merge(merged, own)
     merged = _merge(merged, flags)
     for key in set(flags) & set(DatasetConfig.model_fields):  # a flag speaks for every data set
-        merged["datasets"] = {n: {**(c or {}), key: None} for n, c in merged["datasets"].items()}
+        configs = merged["datasets"].items()
+        merged["datasets"] = {name: {**(own or {}), key: flags[key]} for name, own in configs}
     return validate(merged, "command line" if source is None else str(source))
+
+
+def defaults() -> str:
+    """Return the text of the default benchmark."""
+    return resources.files("iqabench").joinpath("benchmark.yaml").read_text()
+
+
+def found_here() -> Path | None:
+    """Return the ``benchmark.yaml`` of the working directory, if there is one."""
+    path = Path("benchmark.yaml")
+    return path if path.is_file() else None
 
 
 def read_yaml(text: str, shown: str) -> dict[str, Any]:
@@ -169,8 +205,14 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+        if not isinstance(old, Mapping):
+            merged[key] = value
+        elif isinstance(value, Mapping):
+            merged[key] = _merge(old, value)
+        elif isinstance(value, list):  # names alone: these and no others
+            merged[key] = {str(name): old.get(str(name)) for name in value}
+        elif value is not None:  # None leaves a mapping as it is
+            merged[key] = value
     return merged
 
 

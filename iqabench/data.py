@@ -138,6 +138,14 @@ class OpenDataset:
             "crop": geometry.crop,
         }
 
+    @property
+    def incomplete(self) -> str | None:
+        """One line if only a part of the data set is there, else None."""
+        count, whole = len(self.table.rows), self.named.component.expected_images
+        if not whole or count == whole:
+            return None
+        return f"data set {self.name}: {count} of its {whole} images are there"
+
 
 @dataclass(frozen=True)
 class DataHome:
@@ -228,4 +236,7 @@ def missing_line(named: Named[Dataset], root: Path | None) -> str:
     """Return one line that says what is missing and how to get it."""
     where = f"not found under {root}" if root else "no data root given (--data-root)"
     info = named.component
-    return f"data set {named.name}: {where}; get it from {info.homepage} ({info.licence})"
+    return (
+        f"data set {named.label}: {where}; expected is {info.layout};"
+        f" get it from {info.homepage} ({info.licence})"
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
-from iqabench.config import Benchmark
+from iqabench.config import Benchmark, Conditions
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.dataset import Dataset
 from iqabench.data import DataHome, Geometry, OpenDataset, dataset, missing_line
@@ -100,6 +100,26 @@ def attack(text: str) -> Named[Attack]:
     return ATTACKS.create(parts[0])
 
 
+def conditions_of(benchmark: Benchmark, named: Named[Dataset]) -> Conditions:
+    """Return how the networks of a data set are made.
+
+    A key of ``datasets`` with the same parameters wins over one with the name alone.
+
+    Raises:
+        UnknownNameError: A key of ``datasets`` names no installed data set.
+    """
+    same, name_alone = [], []
+    for text in benchmark.datasets:
+        part = parse(text)[0]
+        if DATASETS.entry(part.name).full_name != named.name:
+            continue
+        if dataset(text).canonical == named.canonical:
+            same.append(text)
+        elif not part.arguments:
+            name_alone.append(text)
+    return benchmark.conditions(*same, *name_alone)
+
+
 def choose_datasets(benchmark: Benchmark, asked: Sequence[str], home: DataHome) -> list[str]:
     """Return the data sets to run: those asked for, else those of the benchmark that are there.
 
@@ -113,7 +133,7 @@ def choose_datasets(benchmark: Benchmark, asked: Sequence[str], home: DataHome) 
             named = dataset(text)
             if not named.component.makes_itself and home.find(named) is None:
                 raise DataError(missing_line(named, home.root))
-        return list(asked)
+        return list(dict.fromkeys(asked))
     found, fallback = [], []
     for text in benchmark.datasets:
         named = dataset(text)
@@ -142,22 +162,21 @@ def make_plan(
         raise ConfigError(f"--split is for one data set, found {len(datasets)}; add --dataset NAME")
     attacks = _unique(attack(text) for text in benchmark.attacks)
     chains = _chains(benchmark)
+    sources = [Chain.parse(spec) for a in attacks for spec in a.component.sources()]
     entries: list[Entry] = []
     for text in datasets:
         named = dataset(text)
-        conditions = benchmark.for_dataset(named.name)
-        recipe = benchmark.get_recipe(str(conditions.recipe))
-        backbone = BackboneSpec(
-            str(conditions.backbone), str(conditions.backbone_weights), benchmark.imagenet_norm
-        )
-        _check_fit(chains, backbone)
+        conditions = conditions_of(benchmark, named)
+        recipe = benchmark.get_recipe(conditions.recipe)
+        backbone = BackboneSpec(conditions.backbone, conditions.weights, benchmark.imagenet_norm)
+        _check_fit([*(chain for chain, _ in chains), *sources], backbone)
         data = home.open(
             named,
             Geometry(recipe.resize, recipe.crop),
             split=split,
             split_seed=benchmark.split_seed,
         )
-        entries += _entries(benchmark, chains, data, backbone, recipe, str(conditions.recipe))
+        entries += _entries(benchmark, chains, data, backbone, recipe, conditions.recipe)
     return Plan(tuple(entries), attacks, benchmark.eps, benchmark)
 
 
@@ -185,9 +204,9 @@ def _entries(
             yield Entry(data, chain, training, recipe_name, reference)
 
 
-def _check_fit(chains: Sequence[tuple[Chain, bool]], backbone: BackboneSpec) -> None:
+def _check_fit(chains: Sequence[Chain], backbone: BackboneSpec) -> None:
     backbone.provenance()
-    for chain, _ in chains:
+    for chain in chains:
         with lent_rng():
             chain.build(backbone.build(with_weights=False))
 

@@ -181,6 +181,8 @@ class Registry(Generic[C]):
             raise PluginLoadError(f"{shown} is {cls!r}, not a class derived from {wanted}")
         if not dataclasses.is_dataclass(cls):
             raise PluginLoadError(f"{shown} is no dataclass; its fields are its parameters")
+        if missing := cls.missing_declarations():
+            raise PluginLoadError(f"{shown} declares no {', '.join(missing)} (class attributes)")
         return cls
 
     def _claims(self) -> dict[str, list[Entry[C]]]:

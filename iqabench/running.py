@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from iqabench.chains import Chain
 from iqabench.checkpoints import Checkpoint
 from iqabench.contracts.attack import Attack
+from iqabench.contracts.noise import Noise
 from iqabench.contracts.objective import Facts
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.errors import OutputError, ResultsError, UsageError
@@ -22,8 +23,8 @@ from iqabench.records import NOTHING, Attacked, Recorder
 from iqabench.registry import Named
 from iqabench.results import CLEAN, find_cells, read_cell, read_columns
 from iqabench.scoring import Scores
-from iqabench.seeding import exact_kernels
-from iqabench.sweeping import Conditions, Sweep, clean_scores, fitting_batches
+from iqabench.seeding import exact_kernels, lent_rng, seed_torch
+from iqabench.sweeping import Conditions, FittingBatches, Sweep, clean_scores
 from iqabench.training import Training, find_or_train
 
 
@@ -90,6 +91,8 @@ class Runner:
         summary = Summary()
         self._forget_failures(plan)
         for data in {e.data.name: e.data for e in plan.entries}.values():
+            if data.incomplete:
+                self.reporter.say(data.incomplete)
             data.split.keep(self.run / "splits")
             data.train.open(self.reporter)
             data.test.open(self.reporter)
@@ -173,7 +176,10 @@ class _EntryRun:
         return find_or_train(training, runner.store, runner.device, runner.reporter)
 
     def _defended(self, chain: Chain, training: Training, checkpoint: Checkpoint) -> Regressor:
-        whole = chain.wrap_trained(training.build(checkpoint))
+        trained = training.build(checkpoint)
+        with lent_rng():
+            seed_torch("wrap", training.seed)
+            whole = chain.wrap_trained(trained)
         return whole.eval().requires_grad_(False).to(self.runner.device)
 
     def _clean(self, regressor: Regressor, recorder: Recorder) -> Scores:
@@ -231,8 +237,8 @@ class _EntryRun:
         data, conditions = self.entry.data, self.conditions
         sweep = Sweep(attack.prepare(facts), regressor, data.test, clean, conditions)
         if attack.needs_fit:
-            batches = fitting_batches(data.train, conditions)
-            noise = data.train.noise(self.entry.seed, [], "fit")
+            batches = FittingBatches(data.train, conditions)
+            noise = Noise(self.entry.seed, ("fit",), scope="fit")
             sweep.attack = sweep.attack.fit(sweep.target, batches, eps_255 / 255, noise)
         sweep.self_check()
         return sweep

@@ -208,11 +208,24 @@ def clean_scores(
     )
 
 
-def fitting_batches(side: Side, conditions: Conditions) -> Iterator[AttackBatch]:
-    """Yield the training images in the form that ``Attack.fit`` gets them."""
-    for images, mos, numbers in side.batches(conditions.batch_size):
-        yield AttackBatch(
-            images.to(conditions.device),
-            mos.to(conditions.device),
-            side.noise(conditions.seed, numbers, "fit"),
-        )
+@dataclass(frozen=True)
+class FittingBatches:
+    """The training images in the form that ``Attack.fit`` gets them, as often as it asks.
+
+    Attributes:
+        side: The training images.
+        conditions: Seed, batch size and device.
+    """
+
+    side: Side
+    conditions: Conditions
+
+    def __iter__(self) -> Iterator[AttackBatch]:
+        """Yield the batches in order."""
+        conditions = self.conditions
+        for images, mos, numbers in self.side.batches(conditions.batch_size):
+            yield AttackBatch(
+                images.to(conditions.device),
+                mos.to(conditions.device),
+                self.side.noise(conditions.seed, numbers, "fit"),
+            )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from iqabench.config import check_eps, load_benchmark
+from iqabench.config import Conditions, check_eps, load_benchmark
 from iqabench.errors import ConfigError, UnknownNameError
 from iqabench.recipes import Recipe
 
@@ -27,7 +27,7 @@ def test_the_default_benchmark_is_the_file_at_the_root() -> None:
     assert benchmark == load_benchmark(root, {})
     assert benchmark.reference == "resnet"
     assert benchmark.recipes["paper"] == Recipe()  # the paper's protocol is the default recipe
-    assert benchmark.for_dataset("koniq").recipe == "paper"
+    assert benchmark.conditions() == Conditions("paper", "resnet50", "imagenet")
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -52,11 +52,31 @@ def test_mappings_are_merged_and_lists_replaced(tmp_path: Path) -> None:
 
 
 def test_a_flag_for_the_backbone_speaks_for_every_data_set() -> None:
-    own = load_benchmark(None, {}).for_dataset("demo")
-    assert (own.backbone, own.backbone_weights, own.recipe) == ("demo_net", "none", "demo")
-    flagged = load_benchmark(None, {"backbone": "resnet18", "recipe": "light"}).for_dataset("demo")
-    assert (flagged.backbone, flagged.backbone_weights) == ("resnet18", "none")
-    assert flagged.recipe == "light"
+    assert load_benchmark(None, {}).conditions("demo") == Conditions("demo", "demo_net", "none")
+    for flags, expected in [
+        ({"backbone": "resnet18"}, Conditions("demo", "resnet18", "none")),
+        ({"recipe": "light"}, Conditions("light", "demo_net", "none")),
+        ({"backbone_weights": "w.pth"}, Conditions("demo", "demo_net", "w.pth")),
+        ({"backbone": "vgg16", "backbone_weights": "none"}, Conditions("demo", "vgg16", "none")),
+    ]:
+        assert load_benchmark(None, flags).conditions("demo") == expected
+
+
+def test_a_list_of_data_sets_keeps_these_alone_and_a_bare_key_keeps_its_settings(
+    tmp_path: Path,
+) -> None:
+    default = load_benchmark(None, {})
+    some = load_benchmark(write(tmp_path / "list.yaml", datasets=["demo", "other"]), {})
+    assert list(some.datasets) == ["demo", "other"]
+    assert some.conditions("demo") == default.conditions("demo")
+    bare = load_benchmark(write(tmp_path / "bare.yaml", datasets={"demo": None}, recipes=None), {})
+    assert bare == default
+
+
+def test_a_data_root_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = write(tmp_path / "mine.yaml", data_root="~/images")
+    assert load_benchmark(path, {}).data_root == tmp_path / "images"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +87,7 @@ def test_a_flag_for_the_backbone_speaks_for_every_data_set() -> None:
         ({"datasets": {"demo": {"recip": "x"}}}, r"'datasets.demo.recip'. Did you mean 'recipe'"),
         ({"attacks": ["fgsm", 3]}, r"attacks\[1\]: input should be a valid string"),
         ({"attacks": []}, "attacks: list should have at least 1 item"),
+        ({"seeds": [0, -1]}, r"seeds\[1\]: input should be greater than or equal to 0"),
         ({"batch_size": 0}, "batch_size: input should be greater than or equal to 1"),
         ({"eps": [1, "x"]}, "eps 'x' is not a number"),
         ({"recipes": {"light": {"crop": 999}}}, "must not be larger than resize"),

@@ -85,9 +85,9 @@ def _twice(folder: Path) -> None:
     ("damage", "message"),
     [
         (_lose_images, r"7 of 24 listed images are not in .*Images: 'ss0"),
-        (_bad_number, "line 2: MOS 'good' is no number"),
+        (_bad_number, r"ss01 \(Te0\).jpg: label 'good' is no number"),
         (_beyond_the_scale, r"maps to 95.83, outside \[0, 1\]; the scale is 0..1"),
-        (_other_columns, "expected the columns 'Image Name' and 'MOS'"),
+        (_other_columns, "expected the columns 'Image Name', 'MOS', found 'name'"),
         (_twice, "is listed more than once"),
     ],
 )

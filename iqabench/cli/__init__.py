@@ -18,7 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     wrong. 130: interrupted; finished cells stay.
     """
     try:
-        arguments = build_parser().parse_args(argv)
+        given = [*(sys.argv[1:] if argv is None else argv)]
+        arguments = build_parser().parse_args(given)
+        arguments.given = given
         code: int = arguments.execute(arguments)
     except SystemExit as e:  # argparse: --help (0) or a bad flag (2)
         return int(e.code or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table as RichTable
@@ -13,14 +14,14 @@ from iqabench.cli.setup import benchmark_of, home_of
 from iqabench.contracts.dataset import Dataset
 from iqabench.data import DataHome, Geometry, dataset, missing_line
 from iqabench.errors import ConfigError, UsageError
-from iqabench.planning import all_datasets
+from iqabench.planning import all_datasets, conditions_of
 from iqabench.registry import Named
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command; exit 2 if a data set that was asked for is missing or wrong."""
     reporter = ConsoleReporter()
-    benchmark = benchmark_of(arguments)
+    benchmark = benchmark_of(arguments, reporter)
     home = home_of(arguments, benchmark, reporter)
     chosen = [dataset(text) for text in arguments.dataset] or list(all_datasets())
     if arguments.split is not None and len(arguments.dataset) != 1:
@@ -32,9 +33,9 @@ def execute(arguments: argparse.Namespace) -> int:
     reports, wrong = [], False
     try:
         for named in chosen:
-            recipe = benchmark.get_recipe(str(benchmark.for_dataset(named.name).recipe))
+            recipe = benchmark.get_recipe(conditions_of(benchmark, named).recipe)
             geometry = Geometry(recipe.resize, recipe.crop)
-            report = _check(named, home, geometry, arguments)
+            report = _check(named, home, geometry, benchmark.split_seed, arguments.split)
             wrong |= report["problem"] is not None and (
                 bool(arguments.dataset) or report["folder"] is not None
             )
@@ -61,14 +62,14 @@ def _facts(named: Named[Dataset], home: DataHome) -> dict[str, Any]:
 
 
 def _check(
-    named: Named[Dataset], home: DataHome, geometry: Geometry, arguments: argparse.Namespace
+    named: Named[Dataset], home: DataHome, geometry: Geometry, split_seed: int, split: Path | None
 ) -> dict[str, Any]:
     """Read labels and decode every image; what is wrong is reported, not raised."""
     report: dict[str, Any] = _facts(named, home) | {"problem": None}
     if report["folder"] is None and not named.component.makes_itself:
         return report | {"problem": missing_line(named, home.root)}
     try:
-        data = home.open(named, geometry, split=arguments.split, split_seed=0)
+        data = home.open(named, geometry, split=split, split_seed=split_seed)
         data.train.open(home.reporter)
         data.test.open(home.reporter)
     except UsageError as e:

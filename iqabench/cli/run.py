@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import json
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from iqabench.running import Runner, Summary, locked
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     reporter = ConsoleReporter()
-    benchmark = benchmark_of(arguments)
+    benchmark = benchmark_of(arguments, reporter)
     device = device_of(benchmark.device)
     home = home_of(arguments, benchmark, reporter)
     chosen = choose_datasets(benchmark, arguments.dataset or [], home)
@@ -30,7 +30,7 @@ def execute(arguments: argparse.Namespace) -> int:
         return _dry_run(plan, home.store, device, as_json=arguments.json)
     run: Path = arguments.out
     with locked(run):
-        _record(run, plan)
+        _record(run, plan, arguments.given)
         try:
             summary = Runner(run, home.store, device, reporter).execute(plan)
         finally:
@@ -51,14 +51,16 @@ def _dry_run(plan: Plan, store: Path, device: torch.device, *, as_json: bool) ->
     return 0
 
 
-def _record(run: Path, plan: Plan) -> None:
-    """Keep what was asked beside the results."""
-    write_json(
-        run / "run.json",
-        {
-            "schema": 1,
-            "command": sys.argv[1:],
-            "benchmark": plan.benchmark.model_dump(mode="json"),
-            "datasets": {e.data.name: e.data.split.origin for e in plan.entries},
-        },
-    )
+def _record(run: Path, plan: Plan, command: list[str]) -> None:
+    """Keep what was asked beside the results, after what was asked before in this directory."""
+    asked = {
+        "command": command,
+        "benchmark": plan.benchmark.model_dump(mode="json"),
+        "datasets": {e.data.name: e.data.split.origin for e in plan.entries},
+    }
+    path = run / "run.json"
+    try:
+        earlier = json.loads(path.read_text())["runs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = []
+    write_json(path, {"schema": 1, "runs": [*(r for r in earlier if r != asked), asked]})

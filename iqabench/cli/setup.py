@@ -10,14 +10,14 @@ from typing import Any
 import platformdirs
 import torch
 
-from iqabench.config import Benchmark, check_eps, load_benchmark
+from iqabench.config import Benchmark, check_eps, defaults, found_here, load_benchmark
 from iqabench.data import DataHome
 from iqabench.errors import ConfigError, DeviceError, OutputError
 from iqabench.progress import Reporter
 
 
-def benchmark_of(arguments: argparse.Namespace) -> Benchmark:
-    """Return the benchmark: flags over file over defaults.
+def benchmark_of(arguments: argparse.Namespace, reporter: Reporter) -> Benchmark:
+    """Return the benchmark: flags over file over defaults; says so if the file was not asked for.
 
     Raises:
         ConfigError: The file or a flag is wrong.
@@ -45,6 +45,9 @@ def benchmark_of(arguments: argparse.Namespace) -> Benchmark:
         flags["reference"] = None
     if getattr(arguments, "threads", None) is not None:
         _set_threads(arguments.threads)
+    here = None if arguments.config else found_here()
+    if here is not None and here.read_bytes() != defaults().encode():
+        reporter.say(f"settings from {here.resolve()}")
     return load_benchmark(arguments.config, flags)
 
 
@@ -94,12 +97,9 @@ def device_of(name: str) -> torch.device:
 
 def _seeds(text: str) -> list[int]:
     try:
-        seeds = [int(part) for part in text.split(",")]
+        return [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(f"seeds {text!r} are not whole numbers such as 0,1,2") from None
-    if min(seeds) < 0:
-        raise ConfigError(f"seeds {text!r}: a seed must not be negative")
-    return seeds
 
 
 def _set_threads(count: int) -> None:
@@ -109,4 +109,4 @@ def _set_threads(count: int) -> None:
 
 
 def _environment_path(name: str) -> Path | None:
-    return Path(os.environ[name]) if os.environ.get(name) else None
+    return Path(os.environ[name]).expanduser() if os.environ.get(name) else None

@@ -14,7 +14,7 @@ from iqabench.training import find_or_train
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command; the reference is trained only if it is asked for."""
     reporter = ConsoleReporter()
-    benchmark = benchmark_of(arguments).model_copy(update={"reference": None})
+    benchmark = benchmark_of(arguments, reporter).model_copy(update={"reference": None})
     device = device_of(benchmark.device)
     home = home_of(arguments, benchmark, reporter)
     chosen = choose_datasets(benchmark, arguments.dataset or [], home)

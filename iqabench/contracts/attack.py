@@ -74,7 +74,14 @@ class Attack(Component):
     def fit(
         self, regressor: Regressor, batches: Iterable[AttackBatch], eps: float, noise: Noise
     ) -> Self:
-        """Return the attack fitted for one eps on *training* images; only if ``needs_fit``."""
+        """Return the attack fitted for one eps on *training* images; only if ``needs_fit``.
+
+        Args:
+            regressor: The attacked model.
+            batches: The training images; may be gone through several times.
+            eps: Radius on the ``[0, 1]`` scale.
+            noise: Randomness of the fit: one stream, as of a batch with one image.
+        """
         raise NotImplementedError(f"{type(self).__name__} has needs_fit set but no fit")
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 from abc import ABC
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -36,6 +37,13 @@ class Component(ABC):
     def parameter_fields(cls) -> list[dataclasses.Field[Any]]:
         """Return the dataclass fields that are parameters, in order of declaration."""
         return [f for f in dataclasses.fields(cls) if f.init]
+
+    @classmethod
+    def missing_declarations(cls) -> list[str]:
+        """Return the class attributes without a default that this component leaves out."""
+        fields = {f.name for f in dataclasses.fields(cls)}
+        declared = [name for base in cls.__mro__ for name in inspect.get_annotations(base)]
+        return sorted(n for n in {*declared} - fields if not hasattr(cls, n))
 
     def parameters(self) -> dict[str, Any]:
         """Return every parameter with its value, defaults filled in."""

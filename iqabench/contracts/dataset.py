@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -109,8 +110,10 @@ class Dataset(Component):
     """Where to get it."""
     licence: ClassVar[str]
     """What its licence allows, in a few words."""
+    layout: ClassVar[str] = "its official layout"
+    """Which files lie where, in a few words: shown when they are not found."""
     expected_images: ClassVar[int]
-    """How many labelled images the whole data set has."""
+    """How many labelled images the whole data set has; 0 if that depends."""
     proxy_labels: ClassVar[bool] = False
     """The labels are computed, not human scores; said wherever they are shown."""
     makes_itself: ClassVar[bool] = False
@@ -134,6 +137,58 @@ class Dataset(Component):
     def make(self, folder: Path, on_progress: Callable[[int, int], None]) -> None:
         """Write the data set into the empty ``folder``; only if ``makes_itself``."""
         raise NotImplementedError(f"{type(self).__name__} cannot make itself")
+
+
+def read_csv(path: Path, *columns: str, source: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of a label file with a header, values stripped, empty rows left out.
+
+    Args:
+        path: A CSV file in UTF-8, with or without a byte order mark.
+        columns: Columns that must be there; others are yielded as well.
+        source: Name of the data set, for messages.
+
+    Raises:
+        DataError: Unreadable, no text, no CSV, or a column or value is missing.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            found = [name for name in reader.fieldnames or () if name]
+            if not set(columns) <= set(found):
+                raise DataError(
+                    f"{source}: {path}: expected the columns {', '.join(map(repr, columns))},"
+                    f" found {', '.join(map(repr, found)) or 'nothing'}"
+                )
+            for row in reader:
+                values = {k: v.strip() for k, v in row.items() if k and isinstance(v, str)}
+                if not any(values.values()):
+                    continue
+                if empty := [c for c in columns if not values.get(c)]:
+                    raise DataError(f"{source}: {path}, line {reader.line_num}: no {empty[0]!r}")
+                yield values
+    except OSError as e:
+        raise DataError(f"{source}: {path} cannot be read: {e.strerror or e}") from e
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise DataError(f"{source}: {path} is no CSV file in UTF-8: {e}") from e
+
+
+def read_number(text: str, *, source: str) -> float:
+    """Return a label as a number.
+
+    Args:
+        text: What the file says.
+        source: Where it says so, for the message.
+
+    Raises:
+        DataError: It is none, or not finite.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{source}: label {text!r} is no number")
+    return value
 
 
 def find_file(folder: Path, name: str) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -85,7 +85,7 @@ class Defense(Component):
             IncompatibleError: The method makes no sense on this backbone.
         """
 
-    def players(self, regressor: Regressor) -> dict[str, Player]:
+    def players(self, regressor: Regressor) -> Mapping[str, Player]:
         """Return the groups of parameters and their names; one group with everything."""
         return {NETWORK: Player(list(regressor.parameters()))}
 
@@ -113,6 +113,15 @@ class Wrapper(Component):
     def wrap(self, regressor: Regressor) -> Regressor:
         """Return the defended regressor; the weights inside are shared."""
         return regressor
+
+    def players(self, inner: Mapping[str, Player], regressor: Regressor) -> Mapping[str, Player]:
+        """Return the groups of parameters; those of what is wrapped unless this adds some.
+
+        Args:
+            inner: The players of what is wrapped.
+            regressor: What ``wrap`` returned.
+        """
+        return inner
 
     def train_step(
         self, inner: TrainStep, regressor: Regressor, batch: Batch, state: TrainState

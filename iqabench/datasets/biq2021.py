@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from iqabench.api import DataError, Dataset, LabelMap, Row, Table, find_file, resolve_images
-from iqabench.contracts.dataset import Part
+from iqabench.api import (
+    DataError,
+    Dataset,
+    LabelMap,
+    Part,
+    Row,
+    Table,
+    find_file,
+    read_csv,
+    read_number,
+    resolve_images,
+)
 
 LABELS: dict[Part, str] = {
     "train": "Train (Images and MOS).csv",
@@ -33,6 +41,7 @@ class BIQ2021(Dataset):
     title = "BIQ2021"
     homepage = "https://github.com/nisarahmedrana/BIQ2021"
     licence = "no licence file: research use, no redistribution"
+    layout = f"a folder biq2021 with Images/, {LABELS['train']!r} and {LABELS['test']!r}"
     expected_images = 12_000
 
     def locate(self, root: Path) -> Path | None:
@@ -50,25 +59,11 @@ class BIQ2021(Dataset):
             path = find_file(folder, name)
             if path is None:
                 raise DataError(f"biq2021: label file {folder / name} is missing")
-            labels = list(_read_labels(path))
-            names = [label[0] for label in labels]
+            labels = list(read_csv(path, "Image Name", "MOS", source="biq2021"))
+            names = [label["Image Name"] for label in labels]
             paths = resolve_images(names, images, source=f"biq2021: {path.name}")
-            rows += [
-                Row(image_id=n, path=p, mos=MAP(mos), part=part)
-                for (n, mos), p in zip(labels, paths, strict=True)
-            ]
+            for label, image in zip(labels, paths, strict=True):
+                name = label["Image Name"]
+                mos = read_number(label["MOS"], source=f"biq2021: {path}, {name}")
+                rows.append(Row(image_id=name, path=image, mos=MAP(mos), part=part))
         return Table(rows, MAP)
-
-
-def _read_labels(path: Path) -> Iterator[tuple[str, float]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not {"Image Name", "MOS"} <= set(reader.fieldnames or ()):
-            raise DataError(f"{path}: expected the columns 'Image Name' and 'MOS'")
-        for line, row in enumerate(reader, start=2):
-            if not row["Image Name"]:
-                continue
-            try:
-                yield row["Image Name"].strip(), float(row["MOS"])
-            except (TypeError, ValueError) as e:
-                raise DataError(f"{path}, line {line}: MOS {row['MOS']!r} is no number") from e

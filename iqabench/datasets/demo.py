@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from iqabench.api import DataError, Dataset, LabelMap, Row, Table, resolve_images
+from iqabench.api import Dataset, LabelMap, Row, Table, read_csv, read_number, resolve_images
 from iqabench.datasets.demo_images import DEMO_VERSION, write_demo
 
 MAP = LabelMap("demo labels.csv, column mos", low=0.0, high=1.0)
@@ -25,9 +24,10 @@ class Demo(Dataset):
     summary = "shipped photographs with graded distortions; labels are a computed proxy"
     version = DEMO_VERSION
 
-    title = "demo (proxy labels)"
+    title = "demo"
     homepage = "made by iqabench on first use"
-    licence = "public domain, CC0 and CC-BY 2.0 photographs; README.txt in the folder names them"
+    licence = "photographs of various free or unstated licences: see README.txt in the folder"
+    layout = "a folder with Images/ and labels.csv, made by iqabench"
     expected_images = 0
     proxy_labels = True
     makes_itself = True
@@ -43,13 +43,8 @@ class Demo(Dataset):
     def read(self, folder: Path) -> Table:
         """See ``Dataset.read``."""
         path = folder / "labels.csv"
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                labels = list(csv.DictReader(file))
-        except OSError as e:
-            raise DataError(
-                f"demo: {path} cannot be read; remove its folder to make it anew"
-            ) from e
+        columns = ("image", "mos", "scene", "distortion")
+        labels = list(read_csv(path, *columns, source="demo (remove its folder to make it anew)"))
         names = [label["image"] for label in labels]
         paths = resolve_images(names, folder / "Images", source="demo")
         return Table(
@@ -57,7 +52,7 @@ class Demo(Dataset):
                 Row(
                     image_id=label["image"],
                     path=p,
-                    mos=MAP(float(label["mos"])),
+                    mos=MAP(read_number(label["mos"], source=f"demo: {path}")),
                     scene=label["scene"],
                     distortion=label["distortion"],
                 )

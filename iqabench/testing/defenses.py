@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -111,7 +111,7 @@ class _Course:
 
     who: str
     regressor: Regressor
-    players: dict[str, Player]
+    players: Mapping[str, Player]
     step: TrainStep
 
 
