@@ -76,6 +76,22 @@ def _other_columns(folder: Path) -> None:
     path.write_text(path.read_text().replace("Image Name", "name", 1))
 
 
+def _latin(folder: Path) -> None:
+    path = folder / "Test (Images and MOS).csv"
+    path.write_bytes(path.read_bytes().replace(b"ss01", "ß".encode("latin-1"), 1))
+
+
+def _half_a_row(folder: Path) -> None:
+    path = folder / "Train (Images and MOS).csv"
+    path.write_text(path.read_text() + "ss01 (Tr99).jpg\n")
+
+
+def _no_file(folder: Path) -> None:
+    path = folder / "Train (Images and MOS).csv"
+    path.unlink()
+    path.mkdir()
+
+
 def _twice(folder: Path) -> None:
     path = folder / "Test (Images and MOS).csv"
     path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
@@ -89,6 +105,9 @@ def _twice(folder: Path) -> None:
         (_beyond_the_scale, r"maps to 95.83, outside \[0, 1\]; the scale is 0..1"),
         (_other_columns, "expected the columns 'Image Name', 'MOS', found 'name'"),
         (_twice, "is listed more than once"),
+        (_latin, r"biq2021: .*Test \(Images and MOS\).csv is no CSV file in UTF-8"),
+        (_half_a_row, "line 26: no 'MOS'"),
+        (_no_file, r"Train \(Images and MOS\).csv cannot be read"),
     ],
 )
 def test_wrong_labels_or_images_are_named(tmp_path: Path, damage: object, message: str) -> None:
@@ -119,6 +138,15 @@ def test_a_split_depends_on_its_seed_alone() -> None:
     backwards = Table(rows(50, per_scene=5)[::-1], LabelMap("x", 0, 1))
     tested = {r.image_id for r in make_split("x", backwards, seed=4).test}
     assert tested == {r.image_id for r in again.test}
+
+
+def test_a_kept_split_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    first, second = (make_split("many", table(10), seed=seed) for seed in (0, 1))
+    paths = [split.keep(tmp_path) for split in (first, second, first, second)]
+    assert [p.name for p in paths[:2]] == ["many.json", f"many-{second.fingerprint[:8]}.json"]
+    assert paths[2:] == paths[:2]
+    again = load_split(paths[1], "many", table(10))
+    assert again.fingerprint == second.fingerprint
 
 
 def test_a_saved_split_is_used_again(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ class Nothing(Attack):
 class Fgsm(Nothing):
     summary = "not the built-in"
 
+@dataclass(frozen=True, kw_only=True)
+class Silent(Attack):
+    def perturb(self, regressor, images, mos, eps, noise):
+        return images
+
 class Undecorated(Nothing):
     share = 0.7
 
@@ -61,6 +66,7 @@ def acme(install_plugin: Install) -> Path:
         "fgsm": "acme_iqa:Fgsm",
         "gone": "acme_missing:Attack",
         "renamed": "acme_iqa:Renamed",
+        "silent": "acme_iqa:Silent",
         "function": "acme_iqa:function",
         "defense": "iqabench.api:Defense",
         "broken": "acme_broken:Attack",
@@ -102,7 +108,7 @@ def test_a_plugin_does_not_displace_a_built_in_and_stays_within_reach(acme: Path
 
 def test_a_broken_plugin_breaks_only_itself(acme: Path) -> None:
     for name in ATTACKS.names():
-        if name not in ("gone", "renamed", "function", "defense", "broken"):
+        if name not in ("gone", "renamed", "silent", "function", "defense", "broken"):
             assert issubclass(ATTACKS.get(name), ATTACKS.bases)
     assert {"gone", "broken"} <= set(ATTACKS.names())
 
@@ -113,6 +119,7 @@ def test_a_broken_plugin_breaks_only_itself(acme: Path) -> None:
         ("gone", "failed to load: No module named 'acme_missing'"),
         ("broken", "failed to load: no licence key"),
         ("renamed", "has no attribute 'Renamed'"),
+        ("silent", "declares no summary (class attributes)"),
         ("function", "not a class derived from Attack"),
         ("defense", "not a class derived from Attack"),
     ],

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -248,6 +248,77 @@ class Diverging(MinMax):
     def train_step(self, regressor: Regressor, batch: Batch, state: TrainState) -> Step:
         scores = regressor(batch.images, batch.noise)
         yield F.mse_loss(scores, batch.mos) * (torch.inf if state.step == 4 else 1.0), NETWORK
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untrainable(Defense):
+    """Fails in training, in a way of choice."""
+
+    summary = "untrainable"
+    how: str = "player"
+
+    def build(self, backbone: Backbone) -> Regressor:
+        chain = Chain.parse("resnet")
+        return chain.base.component.build(backbone)
+
+    def train_step(self, regressor: Regressor, batch: Batch, state: TrainState) -> Step:
+        if self.how == "file":
+            Path("/nowhere/prior.npy").read_bytes()
+        yield regressor(batch.images).mean(), "critic"
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("player", "yielded a loss for the player 'critic'; its players are network"),
+        ("file", "training untrainable:how=file failed: FileNotFoundError"),
+    ],
+)
+def test_what_a_method_does_wrong_in_training_is_its_own_failure(
+    data: OpenDataset, tmp_path: Path, how: str, message: str
+) -> None:
+    chain = Chain((), Named(Untrainable(how=how), "untrainable", "tests/untrainable@1"))
+    with pytest.raises(CellError, match=message):
+        find_or_train(plain(data, chain=chain), tmp_path, CPU, Silent())
+
+
+class Tinted(RegressorWrapper):
+    """A learnt offset in front."""
+
+    def __init__(self, inner: Regressor) -> None:
+        super().__init__(inner)
+        self.tint = nn.Parameter(torch.zeros(3, 1, 1))
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        return self.inner.logit(images + self.tint, noise)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tint(Wrapper):
+    """Trains its offset with the network."""
+
+    summary = "a learnt offset"
+    changes_training = True
+
+    def wrap(self, regressor: Regressor) -> Regressor:
+        return Tinted(regressor)
+
+    def players(self, inner: Mapping[str, Player], regressor: Regressor) -> Mapping[str, Player]:
+        assert isinstance(regressor, Tinted)
+        return {**inner, "tint": Player([regressor.tint])}
+
+    def train_step(
+        self, inner: TrainStep, regressor: Regressor, batch: Batch, state: TrainState
+    ) -> Step:
+        yield from inner(batch, state)
+        yield F.mse_loss(regressor(batch.images, batch.noise), batch.mos), "tint"
+
+
+def test_a_wrapper_may_bring_a_player_of_its_own(data: OpenDataset, tmp_path: Path) -> None:
+    base = Chain.parse("resnet").base
+    training = plain(data, chain=Chain((Named(Tint(), "tint", "tests/tint@1"),), base))
+    weights = find_or_train(training, tmp_path, CPU, Silent()).load()
+    assert float(weights["tint"].abs().min()) > 0
 
 
 def test_a_loss_that_is_not_finite_says_where(data: OpenDataset, tmp_path: Path) -> None:
