@@ -14,7 +14,7 @@ from torch import Tensor
 from iqabench.contracts.dataset import Dataset, Row, Table
 from iqabench.contracts.noise import Noise
 from iqabench.errors import DataError
-from iqabench.files import file_name, hash_of, replacing_folder
+from iqabench.files import file_name, hash_of, make_folder
 from iqabench.pixels import VERSION as PIXELS_VERSION
 from iqabench.pixels import Pixels, hash_images, open_pixels
 from iqabench.progress import Reporter
@@ -215,8 +215,8 @@ class DataHome:
     def _make(self, named: Named[Dataset]) -> Path:
         home = self._home(named)
         self.reporter.say(f"making the data set {named.name} in {home}")
-        with replacing_folder(home) as temporary:
-            named.component.make(temporary, self.reporter.counter(f"making {named.name}"))
+        progress = self.reporter.counter(f"making {named.name}")
+        make_folder(home, lambda temporary: named.component.make(temporary, progress))
         return home
 
 

@@ -9,8 +9,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock
 
 from iqabench.errors import OutputError
 
@@ -93,29 +95,40 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` that becomes ``path`` if the block succeeds.
+def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Have ``fill`` write a folder that appears as ``path`` when it is whole, unless it is there.
 
-    If another process finished the same folder meanwhile, that one stays.
+    Several processes that want the same folder wait for the first of them. What a killed process
+    left behind is removed.
 
     Raises:
         OutputError: The operating system refused.
     """
+    prefix = f".{path.name}."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        with FileLock(path.parent / f"{prefix}lock"):
+            if path.exists():
+                return
+            remove_leftovers(path.parent, prefix)
+            temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix, suffix=".tmp"))
+            try:
+                fill(temporary)
+                temporary.chmod(0o755)
+                temporary.replace(path)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as e:
-        raise OutputError(f"cannot write {path}: {e.strerror or e}") from e
-    try:
-        yield temporary
-        if not path.exists():
-            temporary.chmod(0o755)
-            temporary.replace(path)
-    except OSError as e:
-        raise OutputError(f"cannot write {path}: {e.strerror or e}") from e
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(f"cannot make {path}: {e}") from e
+
+
+def remove_leftovers(folder: Path, prefix: str = ".") -> None:
+    """Remove temporary files and folders of killed processes; only under a lock of ``folder``."""
+    for path in folder.glob(f"{prefix}*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from iqabench.errors import DataError
-from iqabench.files import hash_file, hash_of, replacing_folder, write_json
+from iqabench.files import hash_file, hash_of, make_folder, write_json
 
 VERSION = 1
 """Raise it when the same file would decode to other pixels."""
@@ -108,10 +108,13 @@ def open_pixels(
     """
     key = hash_of({"version": VERSION, "resize": resize, "files": list(hashes)})[:24]
     folder = store / "pixels" / key
+
+    def fill(temporary: Path) -> None:
+        shapes = _decode_all(paths, resize, temporary / "pixels.u8", on_progress)
+        write_json(temporary / "index.json", {"version": VERSION, "shapes": shapes})
+
     if not folder.exists():
-        with replacing_folder(folder) as temporary:
-            shapes = _decode_all(paths, resize, temporary / "pixels.u8", on_progress)
-            write_json(temporary / "index.json", {"version": VERSION, "shapes": shapes})
+        make_folder(folder, fill)
     return Pixels(folder)
 
 

@@ -17,6 +17,7 @@ from iqabench.contracts.noise import Noise
 from iqabench.contracts.objective import Facts
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.errors import OutputError, ResultsError, UsageError
+from iqabench.files import remove_leftovers
 from iqabench.planning import Entry, Plan
 from iqabench.progress import Reporter
 from iqabench.records import NOTHING, Attacked, Recorder
@@ -61,6 +62,8 @@ def locked(run: Path) -> Iterator[None]:
     except OSError as e:
         raise OutputError(f"cannot write run directory {run}: {e.strerror or e}") from e
     try:
+        for folder in (run, *(path for path in run.rglob("*") if path.is_dir())):
+            remove_leftovers(folder)
         yield
     finally:
         lock.release()

@@ -25,7 +25,7 @@ from iqabench.contracts.regressor import Regressor
 from iqabench.data import OpenDataset, Side
 from iqabench.environment import environment
 from iqabench.errors import CellError, IqabenchError, OutputError, WeightsError
-from iqabench.files import file_name, hash_of
+from iqabench.files import file_name, hash_of, remove_leftovers
 from iqabench.progress import Reporter
 from iqabench.recipes import Recipe
 from iqabench.seeding import exact_kernels, lent_rng, seed_torch
@@ -125,6 +125,7 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as e:
         raise OutputError(f"cannot write {folder}: {e.strerror or e}") from e
     try:
+        remove_leftovers(folder)
         yield
     finally:
         lock.release()

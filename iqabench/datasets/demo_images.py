@@ -29,6 +29,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, laplace
 from skimage.metrics import structural_similarity
 
+from iqabench.api import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -79,15 +81,15 @@ class Photograph:
         """Open the photograph as RGB with its longer side at most ``PHOTOGRAPH_SIDE`` pixels.
 
         Raises:
-            FileNotFoundError: The package is not installed, or does not ship the file.
+            DataError: The package is not installed, or does not ship the file.
         """
         spec = importlib.util.find_spec(self.package)
         roots = (spec.submodule_search_locations if spec else None) or []
         file = next((f for root in roots if (f := Path(root, self.path)).is_file()), None)
         if file is None:
-            raise FileNotFoundError(
-                f"the demo data set needs {self.path} of the package {self.package}, "
-                f"which was not found; reinstall {self.package} from PyPI"
+            raise DataError(
+                f"demo: the photograph {self.path} of the package {self.package} was not found;"
+                f" install {self.package} again"
             )
         with Image.open(file) as image:
             rgb = image.convert("RGB")
@@ -183,7 +185,7 @@ def write_demo(folder: Path, on_progress: Callable[[int, int], None] | None = No
         on_progress: Called with (images written, images in all) after every image.
 
     Raises:
-        FileNotFoundError: A package does not ship its photograph.
+        DataError: A package does not ship its photograph.
     """
     (folder / "Images").mkdir(parents=True, exist_ok=True)
     photographs = [photograph.load() for photograph in PHOTOGRAPHS]
