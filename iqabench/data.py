@@ -140,11 +140,9 @@ class OpenDataset:
 
     @property
     def incomplete(self) -> str | None:
-        """One line if only a part of the data set is there, else None."""
+        """Said where only a part of the data set is there, else None."""
         count, whole = len(self.table.rows), self.named.component.expected_images
-        if not whole or count == whole:
-            return None
-        return f"data set {self.name}: {count} of its {whole} images are there"
+        return f"{count} of its {whole} images" if whole and count != whole else None
 
 
 @dataclass(frozen=True)

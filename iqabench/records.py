@@ -169,6 +169,7 @@ class Recorder:
         backbone = entry.training.backbone
         return {
             "dataset_title": info.title,
+            "dataset_part": entry.data.incomplete,
             "proxy_labels": info.proxy_labels,
             "split_origin": entry.data.split.origin,
             "defense": entry.chain.label,

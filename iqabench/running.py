@@ -95,7 +95,7 @@ class Runner:
         self._forget_failures(plan)
         for data in {e.data.name: e.data for e in plan.entries}.values():
             if data.incomplete:
-                self.reporter.say(data.incomplete)
+                self.reporter.say(f"data set {data.name}: only {data.incomplete} are there")
             data.split.keep(self.run / "splits")
             data.train.open(self.reporter)
             data.test.open(self.reporter)

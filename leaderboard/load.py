@@ -122,6 +122,7 @@ class Group:
         title: Title for people, unique in the board.
         dataset: Name, version, fingerprint, resize and crop.
         split: Hash of the saved split.
+        part: How much of the data set was there; None if all of it.
         proxy_labels: Whether the labels are a proxy rather than people's opinions.
         entries: Rows, sorted by label.
         attacks: Label of each canonical attack spec, sorted by label.
@@ -132,6 +133,7 @@ class Group:
     title: str
     dataset: dict[str, Any]
     split: str
+    part: str | None
     proxy_labels: bool
     entries: tuple[Entry, ...]
     attacks: dict[str, str]
@@ -208,6 +210,7 @@ def _group(cells: list[Cell]) -> Group:
             title=str(first.about["dataset_title"]),
             dataset=first.cell["dataset"],
             split=str(first.cell["split"]),
+            part=first.about.get("dataset_part"),
             proxy_labels=any(cell.record.about["proxy_labels"] for cell in cells),
             entries=tuple(entries),
             attacks=_attack_labels(cells),

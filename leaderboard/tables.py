@@ -71,6 +71,8 @@ def remarks(group: Group) -> list[str]:
     found = []
     if group.proxy_labels:
         found.append("Proxy labels: computed by a formula, not given by people.")
+    if group.part:
+        found.append(f"A part of the data set: {group.part} were there to train on and attack.")
     if group.sample and group.sample.few_scenes:
         found.append(
             f"Few scenes ({group.sample.units}): the intervals cover less than they claim."
