@@ -56,6 +56,8 @@ def _facts(named: Named[Dataset], home: DataHome) -> dict[str, Any]:
         "folder": str(folder) if folder else None,
         "expected_images": info.expected_images or None,
         "proxy_labels": info.proxy_labels,
+        "makes_itself": info.makes_itself,
+        "layout": info.layout,
         "licence": info.licence,
         "homepage": info.homepage,
     }
@@ -98,7 +100,7 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
         table.add_row(
             row["name"],
             row["summary"],
-            "yes" if row["folder"] else "no",
+            "yes" if row["folder"] else "made when used" if row["makes_itself"] else "no",
             row["licence"],
             row["homepage"],
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
+import typing
 from typing import Any
 
 from iqabench.contracts.attack import Attack
@@ -19,8 +21,10 @@ def describe(registry: Registry[Any], name: str) -> dict[str, Any]:
         IqabenchError: It is unknown or does not load.
     """
     cls = registry.get(name)
+    hints = typing.get_type_hints(cls)
     parameters = {
-        f.name: {"type": str(f.type), "default": _default(f)} for f in cls.parameter_fields()
+        f.name: {"type": _allowed(hints[f.name]), "default": _default(f)}
+        for f in cls.parameter_fields()
     }
     facts: dict[str, Any] = {
         "name": name,
@@ -46,6 +50,17 @@ def describe(registry: Registry[Any], name: str) -> dict[str, Any]:
             "proxy_labels": cls.proxy_labels,
         }
     return facts
+
+
+def _allowed(annotation: Any) -> str:
+    """Return what a parameter takes: names of types, and the values of a ``Literal``."""
+    if annotation is types.NoneType:
+        return "none"
+    if typing.get_origin(annotation) is typing.Literal:
+        return " | ".join(map(str, typing.get_args(annotation)))
+    if options := typing.get_args(annotation):
+        return " | ".join(map(_allowed, options))
+    return getattr(annotation, "__name__", str(annotation))
 
 
 def _default(parameter: dataclasses.Field[Any]) -> Any:

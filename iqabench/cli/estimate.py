@@ -28,14 +28,11 @@ def show(plan: Plan, costs: Iterable[Cost], *, as_json: bool) -> None:
         print_json({"cells": cells, "estimate": [_plain(c) for c in found]})
         return
     console = data_console()
-    for entry in plan.entries:
-        eps = ", ".join(f"{e:g}" for e in plan.eps_255)
-        attacks = "; ".join(a.label for a in plan.attacks)
-        console.print(
-            f"{entry.shown}: clean; at eps {eps} (1/255): {attacks}", markup=False, soft_wrap=True
-        )
-    console.print(_table(found))
-    known = sum(c.training_seconds + sum(s or 0 for s in c.attack_seconds.values()) for c in found)
+    console.print(_table(plan, found))
+    known = sum(
+        c.training_seconds + c.clean_seconds + sum(s or 0 for s in c.attack_seconds.values())
+        for c in found
+    )
     images = sum(len(c.entry.data.test) for c in found)
     console.print(
         f"{len(cells)} cells on {images} images, about {_duration(known)} in all",
@@ -43,16 +40,22 @@ def show(plan: Plan, costs: Iterable[Cost], *, as_json: bool) -> None:
     )
 
 
-def _table(costs: Iterable[Cost]) -> Table:
-    table = Table(title="estimate, from timed passes of each network", title_justify="left")
-    for name in ("data set", "defense", "step", "time"):
-        table.add_column(name, justify="right" if name == "time" else "left")
+def _table(plan: Plan, costs: Iterable[Cost]) -> Table:
+    """One line for each training, clean pass, and attack with its radii: every cell is in it."""
+    table = Table(title="cells, and time estimated from passes of each network")
+    for name in ("data set", "defense", "step", "eps (1/255)", "time"):
+        table.add_column(name, justify="right" if name == "time" else "left", overflow="fold")
+    radii = " ".join(f"{eps:g}" for eps in plan.eps_255)
     for cost in costs:
         where = (cost.entry.data.name, cost.entry.chain.label)
+        if len(set(plan.benchmark.seeds)) > 1:
+            where = (where[0], f"{where[1]}, seed {cost.entry.seed}")
         training = "found" if cost.trained else _duration(cost.training_seconds)
-        table.add_row(*where, f"training, recipe {cost.entry.recipe_name}", training)
+        table.add_row(*where, f"train: {cost.entry.recipe_name}", "", training)
+        table.add_row(*where, "clean", "0", _duration(cost.clean_seconds))
         for attack, seconds in cost.attack_seconds.items():
-            table.add_row(*where, attack, "unknown" if seconds is None else _duration(seconds))
+            time = "unknown" if seconds is None else _duration(seconds)
+            table.add_row(*where, attack, radii, time)
     return table
 
 
@@ -63,6 +66,7 @@ def _plain(cost: Cost) -> dict[str, object]:
         "seed": cost.entry.seed,
         "trained": cost.trained,
         "training_seconds": round(cost.training_seconds, 1),
+        "clean_seconds": round(cost.clean_seconds, 1),
         "attack_seconds": {
             name: None if s is None else round(s, 1) for name, s in cost.attack_seconds.items()
         },
