@@ -187,7 +187,7 @@ class DataHome:
         Raises:
             DataError: Anything about its files is missing or wrong.
         """
-        table = named.component.read(self.require(named))
+        table = _read(named, self.require(named))
         chosen = (
             load_split(split, named.name, table)
             if split
@@ -228,6 +228,16 @@ def dataset(text: str) -> Named[Dataset]:
     if len(parts) > 1:
         raise DataError(f"data set {text!r}: data sets cannot be chained with '+'")
     return DATASETS.create(parts[0])
+
+
+def _read(named: Named[Dataset], folder: Path) -> Table:
+    try:
+        return named.component.read(folder)
+    except DataError:
+        raise
+    except Exception as e:  # a plugin may raise anything
+        why = " ".join(f"{type(e).__name__}: {e}".split())
+        raise DataError(f"data set {named.label} in {folder} cannot be read: {why}") from e
 
 
 def missing_line(named: Named[Dataset], root: Path | None) -> str:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from iqabench.config import Conditions, load_benchmark
-from iqabench.data import DataHome, dataset
+from iqabench.data import DataHome, Geometry, dataset
 from iqabench.errors import DataError, UnknownNameError
 from iqabench.planning import choose_datasets, conditions_of
 from iqabench.progress import Silent
@@ -31,10 +31,11 @@ class Frames(Dataset):
     edition: int = 1
 
     def locate(self, root):
-        return None
+        folder = root / "frames"
+        return folder if folder.is_dir() else None
 
     def read(self, folder):
-        raise NotImplementedError
+        raise NotImplementedError("not\\nyet")
 """
 
 
@@ -83,6 +84,17 @@ def test_missing_data_sets_get_a_line_each_and_demo_is_the_fallback(tmp_path: Pa
     ]
     assert all(str(tmp_path) in line for line in reporter.lines[:2])
     assert "expected is a folder frames with frames.csv" in reporter.lines[1]
+
+
+def test_whatever_a_reader_raises_is_one_line_about_its_data(tmp_path: Path) -> None:
+    home = DataHome(tmp_path, tmp_path / "store", Silent())
+    (tmp_path / "frames").mkdir()
+    with pytest.raises(
+        DataError, match=r"data set frames-iqa/frames in .*frames cannot be read: "
+    ) as e:
+        home.open(dataset("frames"), Geometry(32, 32), split=None, split_seed=0)
+    assert "NotImplementedError: not yet" in str(e.value)
+    assert "\n" not in str(e.value)
 
 
 def test_without_a_fallback_nothing_runs(tmp_path: Path) -> None:
