@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from iqabench.api import (
     NETWORK,
     Noise,
+    Player,
     Regressor,
     RegressorWrapper,
     Wrapper,
@@ -91,12 +92,27 @@ def hands_on(self, inner, net, batch, state):
     yield from inner(batch, state)
 
 
+def adds_a_gain(self, inner, net):
+    return {**inner, "gain": Player([net.gain])}
+
+
+def takes_over(self, inner, net):
+    return {"gain": Player(list(net.parameters()))}
+
+
+def trains_the_gain(self, inner, net, batch, state):
+    yield from inner(batch, state)
+    yield F.mse_loss(net(batch.images, batch.noise), batch.mos), "gain"
+
+
 WRAPPERS: list[tuple[dict[str, Any], str]] = [
     ({"wrap": wraps_a_copy}, r"copies the weights of what it wraps"),
     ({"wrap": wraps_with_a_draw}, r"changes torch's global random state in wrap"),
     ({"wrap": changes_what_it_wraps}, r"changes the parameter backbone.* in wrap"),
     ({"wrap": lambda self, inner: inner.state_dict()}, r"wraps into no Regressor"),
     ({"kind": Gained}, r"has parameters of its own that no player trains: \['gain'\]"),
+    ({"kind": Gained, "players": takes_over}, r"drops a player of what it wraps"),
+    ({"kind": Gained, "players": adds_a_gain}, r"adds a player but does not declare changes_tr"),
     ({"kind": Silent}, r"raised ValueError in forward in eval mode"),
     ({"kind": Quiet}, r"depends on noise but does not say it is stochastic"),
     ({"train_step": hands_on}, r"overrides train_step but does not declare changes_training"),
@@ -112,6 +128,11 @@ def test_a_broken_wrapper_is_caught(members: dict[str, Any], message: str) -> No
 
 def test_the_wrapper_that_the_mutants_are_made_of_keeps_the_contract() -> None:
     check_defense(wrapper())
+
+
+def test_a_wrapper_with_a_player_of_its_own_passes() -> None:
+    members = {"players": adds_a_gain, "train_step": trains_the_gain, "changes_training": True}
+    check_defense(wrapper(Gained, **members))
 
 
 def trains_on_adversarial_images(self, inner, net, batch, state):

@@ -91,11 +91,12 @@ def _check_wrapper(wrapper: Wrapper, who: str, backbone: BackboneSpec, size: int
         def step(batch: Batch, state: TrainState) -> Step:
             return wrapper.train_step(inside, wrapped, batch, state)
 
-        return _Course(who, wrapped, base.players(inner), step)
+        return _Course(who, wrapped, wrapper.players(base.players(inner), wrapped), step)
 
     inner = _build(base, who, backbone, 0)
     wrapped = _wrap(wrapper, who, inner)
     _check_shared(who, inner, wrapped)
+    _check_own_parameters(wrapper, who, base.players(inner), wrapped)
     check_regressor(wrapped, who=who, size=size)
     check_regressor(_wrap(wrapper, who, NoisyRegressor(inner)), who=who, size=size)
     overrides = type(wrapper).train_step is not Wrapper.train_step
@@ -136,8 +137,19 @@ def _check_shared(who: str, inner: Regressor, wrapped: Regressor) -> None:
     own = {id(p) for p in wrapped.parameters()}
     shared = {id(p) for p in inner.parameters()}
     require(shared <= own, who, "copies the weights of what it wraps, or drops some of them")
-    extra = [n for n, p in wrapped.named_parameters() if id(p) not in shared and p.requires_grad]
+
+
+def _check_own_parameters(
+    wrapper: Wrapper, who: str, inner: Mapping[str, Player], wrapped: Regressor
+) -> None:
+    players = wrapper.players(inner, wrapped)
+    require(set(inner) <= set(players), who, "drops a player of what it wraps")
+    played = {id(p) for player in players.values() for p in player.parameters}
+    extra = [n for n, p in wrapped.named_parameters() if id(p) not in played and p.requires_grad]
     require(not extra, who, f"has parameters of its own that no player trains: {extra[:3]}")
+    added = set(players) > set(inner)
+    honest = wrapper.changes_training or not added
+    require(honest, who, "adds a player but does not declare changes_training")
 
 
 def _check_equal_builds(first: _Course, second: _Course) -> None:
