@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as ``iqabench.cli.main`` does, and why
 collect_ignore = ["plugin_example"]
 """A package of its own: ``test_plugin_example.py`` installs it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: every requested cell has a result. 1: something failed while running. 2: the request is
     wrong. 130: interrupted; finished cells stay.
     """
+    # Before torch is loaded: threads that wait for each other by spinning make a network five to
+    # ten times slower as soon as another process wants the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         given = [*(sys.argv[1:] if argv is None else argv)]
         arguments = build_parser().parse_args(given)
