@@ -8,6 +8,7 @@ before the cut, through torchvision's own names.
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -149,6 +150,11 @@ class BackboneSpec:
                 f"{self.name} has no ImageNet weights: use --backbone-weights none or a file"
             )
 
+    @property
+    def from_file(self) -> bool:
+        """Whether the weights are a file that the user names."""
+        return self.weights not in (IMAGENET, NO_WEIGHTS)
+
     def provenance(self) -> dict[str, Any]:
         """Return what goes into a recipe key: names, and the hash of the weights.
 
@@ -217,9 +223,12 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an old pickle: what is wrong is said below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, EOFError) as e:
-        raise WeightsError(f"weights file {path} cannot be read: {_first_line(e)}") from e
+        why = _first_line(e) or type(e).__name__
+        raise WeightsError(f"weights file {path} cannot be read: {why}") from e
     except pickle.UnpicklingError as e:
         raise WeightsError(
             f"weights file {path} holds more than tensors and is not opened (pickles can run code):"

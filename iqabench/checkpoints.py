@@ -42,15 +42,18 @@ class Checkpoint:
         """Return the card.
 
         Raises:
-            WeightsError: Damaged, or of another schema.
+            WeightsError: Damaged, of another schema, or of another training.
         """
         try:
             card: dict[str, Any] = json.loads((self.folder / "card.json").read_text())
             known = card["schema"] == SCHEMA and card["weights_sha256"]
+            made_by = card["recipe_key"]
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise WeightsError(self._damaged(e)) from e
         if not known:
             raise WeightsError(self._damaged("another schema"))
+        if made_by != self.recipe_key:
+            raise WeightsError(self._damaged(f"its card is of recipe key {made_by}"))
         return card
 
     def load(self) -> dict[str, Tensor]:

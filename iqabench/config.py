@@ -24,6 +24,8 @@ from iqabench.errors import ConfigError, UnknownNameError, did_you_mean
 from iqabench.recipes import Recipe
 
 MAX_EPS_255 = 255.0
+_NUMERALS = set("0123456789.+-eEinfaINFA \t")
+"""What a number may be written with; Python would also take 1_0 and digits of other scripts."""
 
 
 def check_eps(values: Sequence[Any]) -> tuple[float, ...]:
@@ -39,7 +41,7 @@ def check_eps(values: Sequence[Any]) -> tuple[float, ...]:
     radii = set()
     for value in values:
         try:
-            if isinstance(value, bool):
+            if isinstance(value, bool) or not set(str(value)) <= _NUMERALS:
                 raise ValueError
             eps = float(value)
         except (TypeError, ValueError):
@@ -162,7 +164,7 @@ def load_benchmark(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
     for key in set(flags) & set(DatasetConfig.model_fields):  # a flag speaks for every data set
         configs = merged["datasets"].items()
         merged["datasets"] = {name: {**(own or {}), key: flags[key]} for name, own in configs}
-    return validate(merged, "command line" if source is None else str(source))
+    return validate(merged, "command line")  # the file alone was valid
 
 
 def defaults() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from iqabench.contracts.dataset import Dataset, Row, Table
 from iqabench.contracts.noise import Noise
-from iqabench.errors import DataError
-from iqabench.files import file_name, hash_of, make_folder
+from iqabench.errors import DataError, UnreadableImagesError
+from iqabench.files import hash_of, make_folder, unique_file_name
 from iqabench.pixels import VERSION as PIXELS_VERSION
 from iqabench.pixels import Pixels, hash_images, open_pixels
 from iqabench.progress import Reporter
@@ -100,6 +100,24 @@ class Side:
     def noise(self, seed: int, numbers: Sequence[int], scope: str) -> Noise:
         """Return the noise of a batch of these images."""
         return Noise(seed, tuple(self.image_ids[i] for i in numbers), scope=scope)
+
+
+def decode(sides: Iterable[Side], reporter: Reporter) -> None:
+    """Build the pixel caches of these sides.
+
+    Raises:
+        UnreadableImagesError: Images cannot be decoded; those of every side are in one message.
+    """
+    failures: list[str] = []
+    total = 0
+    for side in sides:
+        total += len(side)
+        try:
+            side.open(reporter)
+        except UnreadableImagesError as e:
+            failures += e.failures
+    if failures:
+        raise UnreadableImagesError(failures, total)
 
 
 @dataclass(frozen=True)
@@ -208,7 +226,8 @@ class DataHome:
         return named.component.locate(self._home(named))
 
     def _home(self, named: Named[Dataset]) -> Path:
-        return self.store / "datasets" / file_name(f"{named.label}-{named.component.version}")
+        name = unique_file_name(f"{named.label}-{named.component.version}")
+        return self.store / "datasets" / name
 
     def _make(self, named: Named[Dataset]) -> Path:
         home = self._home(named)

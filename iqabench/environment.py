@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import platform
+import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
 _PACKAGES = ("iqabench", "torch", "torchvision", "numpy", "scipy", "pillow")
 
 
-def environment(device: torch.device) -> dict[str, str]:
-    """Return versions, processor and device as plain text."""
-    versions = {name: metadata.version(name) for name in _PACKAGES}
+def environment(device: torch.device) -> dict[str, str | None]:
+    """Return versions, revision, processor and device as plain text; None for what is unknown."""
+    versions: dict[str, str | None] = {name: metadata.version(name) for name in _PACKAGES}
     return versions | {
+        "revision": revision(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": str(torch.get_num_threads()),
     }
+
+
+@functools.cache
+def revision() -> str | None:
+    """Return the git commit of this checkout, ``-dirty`` if files differ; None if it is none."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():  # an installed package, not somebody else's repository
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
 
 
 def forget_peak(device: torch.device) -> None:

@@ -9,6 +9,7 @@ IqabenchError
     ConfigError           benchmark.yaml or a flag holds something that is not allowed
     IncompatibleError     a defense and a backbone (or two wrappers) make no sense together
     DataError             images or labels are missing, unreadable or wrong
+      UnreadableImagesError   images cannot be decoded, all of them named
     WeightsError          a weights file or checkpoint cannot be used
     DeviceError           the requested device is not there
     OutputError           a folder cannot be written, or another process is using it
@@ -22,12 +23,13 @@ IqabenchError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest known name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    names = {k.casefold(): k for k in known}
+    close = [names[c] for c in difflib.get_close_matches(name.casefold(), list(names), n=1)]
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
@@ -78,6 +80,21 @@ class IncompatibleError(UsageError):
 
 class DataError(UsageError):
     """Images or labels are missing, unreadable or wrong."""
+
+
+class UnreadableImagesError(DataError):
+    """Some image files cannot be read; the message names them.
+
+    Attributes:
+        failures: Path and reason of each.
+        total: How many were looked at.
+    """
+
+    def __init__(self, failures: Sequence[str], total: int) -> None:
+        shown = "; ".join(failures[:10]) + ("; ..." if len(failures) > 10 else "")
+        super().__init__(f"{len(failures)} of {total} images cannot be read: {shown}")
+        self.failures = list(failures)
+        self.total = total
 
 
 class WeightsError(UsageError):

@@ -15,6 +15,7 @@ from iqabench.contracts.attack import Attack
 from iqabench.contracts.defense import evaluation_mode
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
+from iqabench.errors import UsageError
 from iqabench.planning import Entry, Plan
 from iqabench.seeding import lent_rng, seed_torch
 
@@ -31,38 +32,47 @@ class Cost:
     Attributes:
         entry: The defense.
         trained: Its checkpoint is there already.
-        training_seconds: Estimate of the training; 0 if trained.
-        clean_seconds: Estimate of the clean pass.
-        attack_seconds: Estimate per attack over all radii; None where the attack does not say how
-            many passes it takes.
+        training_seconds: Estimate of the training; 0 if trained, None if the network cannot be run.
+        clean_seconds: Estimate of the clean pass; None likewise.
+        attack_seconds: Estimate per attack over all radii; None likewise, or where the attack does
+            not say how many passes it takes.
     """
 
     entry: Entry
     trained: bool
-    training_seconds: float
-    clean_seconds: float
+    training_seconds: float | None
+    clean_seconds: float | None
     attack_seconds: dict[str, float | None]
 
 
 def estimate(plan: Plan, store: Path, device: torch.device) -> Iterator[Cost]:
     """Yield the cost of every entry of a plan, from timed passes through its network."""
     for entry in plan.entries:
-        with lent_rng(device):
-            seed_torch("estimate")
-            backbone = entry.training.backbone.build(with_weights=False)
-            regressor = entry.chain.build(backbone).to(device)
-            forward, both = _time(regressor, entry.training.recipe.crop, device)
-        speed = _Speed(forward, both, plan, stochastic=regressor.stochastic)
+        try:
+            speed = _measure(entry, plan, device)
+        except UsageError:
+            raise
+        except Exception:  # a plugin may raise anything; the run will say what
+            speed = None
         trained = entry.training.checkpoint(store).exists
         images = len(entry.data.train) * entry.training.recipe.epochs
         tested = len(entry.data.test)
         yield Cost(
             entry,
             trained,
-            0.0 if trained else images * both,
-            speed.clean(tested),
-            {a.label: speed.seconds(a.component, tested) for a in plan.attacks},
+            0.0 if trained else images * speed.both if speed else None,
+            speed.clean(tested) if speed else None,
+            {a.label: speed.seconds(a.component, tested) if speed else None for a in plan.attacks},
         )
+
+
+def _measure(entry: Entry, plan: Plan, device: torch.device) -> _Speed:
+    with lent_rng(device):
+        seed_torch("estimate")
+        backbone = entry.training.backbone.build(with_weights=False)
+        regressor = entry.chain.build(backbone).to(device)
+        forward, both = _time(regressor, entry.training.recipe.crop, device)
+    return _Speed(forward, both, plan, stochastic=regressor.stochastic)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from filelock import FileLock
 
 from iqabench.errors import OutputError
 
+_TEMPORARY = re.compile(r"\..+\.(json|csv|png|svg|html|safetensors)\.[a-z0-9_]{8}\.tmp")
+
 
 def canonical_json(value: object) -> str:
     """Return the one JSON text of a value: sorted keys, no spaces, NaN refused."""
@@ -66,6 +68,12 @@ def file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._=-]+", "-", text).strip("-.")[:80] or "x"
 
 
+def unique_file_name(text: str) -> str:
+    """Return ``file_name(text)``, with a hash where it lost something that told texts apart."""
+    name = file_name(text)
+    return name if name == text else f"{name}-{hash_of(text)[:8]}"
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder that becomes ``path`` if the block succeeds.
@@ -110,7 +118,8 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
         with FileLock(path.parent / f"{prefix}lock"):
             if path.exists():
                 return
-            remove_leftovers(path.parent, prefix)
+            for left in path.parent.glob(f"{prefix}*.tmp"):  # the prefix is ours, and so the lock
+                shutil.rmtree(left, ignore_errors=True)
             temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix, suffix=".tmp"))
             try:
                 fill(temporary)
@@ -122,12 +131,13 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
         raise OutputError(f"cannot make {path}: {e}") from e
 
 
-def remove_leftovers(folder: Path, prefix: str = ".") -> None:
-    """Remove temporary files and folders of killed processes; only under a lock of ``folder``."""
-    for path in folder.glob(f"{prefix}*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left; only under a lock of ``folder``.
+
+    Nothing else is touched: plain files alone, named as ``replacing`` names them.
+    """
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             path.unlink(missing_ok=True)
 
 

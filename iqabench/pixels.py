@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from iqabench.errors import DataError
+from iqabench.errors import DataError, UnreadableImagesError
 from iqabench.files import hash_file, hash_of, make_folder, write_json
 
 VERSION = 1
@@ -148,7 +148,7 @@ def _try_decode(resize: int) -> Callable[[Path], NDArray[np.uint8] | str]:
     def decode(path: Path) -> NDArray[np.uint8] | str:
         try:
             return decode_image(path, resize=resize)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        except Exception as e:  # a damaged file can make a decoder raise anything
             return str(e).split("\n")[0] or type(e).__name__
 
     return decode
@@ -157,11 +157,11 @@ def _try_decode(resize: int) -> Callable[[Path], NDArray[np.uint8] | str]:
 def decode_image(path: Path, *, resize: int) -> NDArray[np.uint8]:
     """Return an image as ``(h, w, 3)`` RGB with its shorter side ``resize`` pixels long.
 
-    Upright as its EXIF data says; 16-bit images are brought to 8 bits by their upper byte;
-    transparency is dropped. Resized with Pillow's antialiased bicubic filter.
+    Upright as its EXIF data says, if they can be read; 16-bit images are brought to 8 bits by their
+    upper byte; transparency is dropped. Resized with Pillow's antialiased bicubic filter.
     """
     with Image.open(path) as opened:
-        upright = ImageOps.exif_transpose(opened)
+        upright = _upright(opened)
         if upright.mode.startswith("I;16") or upright.mode == "I":
             upright = Image.fromarray((np.asarray(upright, np.int64) >> 8).astype(np.uint8))
         image = upright.convert("RGB")
@@ -173,7 +173,13 @@ def decode_image(path: Path, *, resize: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF data make Pillow raise anything; the pixels may be whole
+        return image
+
+
 def _report(failures: Sequence[str], total: int) -> None:
     if failures:
-        shown = "; ".join(failures[:10]) + ("; ..." if len(failures) > 10 else "")
-        raise DataError(f"{len(failures)} of {total} images cannot be read: {shown}")
+        raise UnreadableImagesError(failures, total)

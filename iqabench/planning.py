@@ -11,8 +11,16 @@ from iqabench.chains import Chain
 from iqabench.config import Benchmark, Conditions
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.dataset import Dataset
-from iqabench.data import DataHome, Geometry, OpenDataset, dataset, missing_line
-from iqabench.errors import ConfigError, DataError, SpecError
+from iqabench.data import DataHome, Geometry, OpenDataset, Side, dataset, missing_line
+from iqabench.errors import (
+    ConfigError,
+    DataError,
+    ParamError,
+    PluginLoadError,
+    SpecError,
+    UsageError,
+)
+from iqabench.progress import Reporter
 from iqabench.recipes import Recipe
 from iqabench.registry import ATTACKS, DATASETS, Named
 from iqabench.results import CLEAN
@@ -78,6 +86,22 @@ class Plan:
     attacks: tuple[Named[Attack], ...]
     eps_255: tuple[float, ...]
     benchmark: Benchmark
+
+    def sides(self, *, attacked: bool) -> list[Side]:
+        """Return the sides of every data set once: for training, and those attacked too."""
+        found = {e.data.name: e.data for e in self.entries}.values()
+        return [side for d in found for side in ((d.train, d.test) if attacked else (d.train,))]
+
+    def fetch_weights(self, store: Path) -> None:
+        """Download the ImageNet weights that trainings to come start from.
+
+        Raises:
+            WeightsError: They are not there and cannot be had.
+        """
+        waiting = [e.training for e in self.entries if not e.training.checkpoint(store).exists]
+        for backbone in dict.fromkeys(t.backbone for t in waiting):
+            with lent_rng():
+                backbone.build()
 
     def cells(self) -> Iterator[tuple[Entry, str, float]]:
         """Yield (entry, attack, eps_255) of every cell, clean passes included."""
@@ -206,16 +230,27 @@ def _entries(
 
 def _check_fit(chains: Sequence[Chain], backbone: BackboneSpec) -> None:
     backbone.provenance()
-    for chain in chains:
+    if backbone.from_file:
         with lent_rng():
-            chain.build(backbone.build(with_weights=False))
+            backbone.build()
+    for chain in chains:
+        try:
+            with lent_rng():
+                chain.build(backbone.build(with_weights=False))
+        except UsageError:
+            raise
+        except Exception:
+            continue
 
 
 def _unique(attacks: Iterator[Named[Attack]]) -> tuple[Named[Attack], ...]:
     return tuple({a.canonical: a for a in attacks}.values())
 
 
-def all_datasets() -> Iterator[Named[Dataset]]:
-    """Yield every installed data set with its default parameters."""
+def all_datasets(reporter: Reporter) -> Iterator[Named[Dataset]]:
+    """Yield every installed data set with its default parameters; name those that do not load."""
     for name in DATASETS.names():
-        yield dataset(name)
+        try:
+            yield dataset(name)
+        except (PluginLoadError, ParamError) as e:
+            reporter.warn(str(e))

@@ -7,9 +7,10 @@ them is fast and one broken plugin cannot break the others.
 from __future__ import annotations
 
 import dataclasses
-import functools
+import inspect
 import math
 import re
+import sys
 import types
 import typing
 from collections import defaultdict
@@ -200,6 +201,7 @@ def _values(
     cls: type[Component], arguments: Iterable[Argument], shown: str
 ) -> Iterable[tuple[str, Any]]:
     fields = [f.name for f in cls.parameter_fields()]
+    wanted = parameter_types(cls)
     for argument in arguments:
         key = argument.key or cls.positional
         takes = ", ".join(fields) or "none"
@@ -210,7 +212,7 @@ def _values(
         if key not in fields:
             hint = did_you_mean(key, fields)
             raise ParamError(f"{shown} has no parameter {key!r}; it takes: {takes}.{hint}")
-        yield key, _convert(_field_types(cls)[key], argument, f"{shown}: {key}={argument.value}")
+        yield key, _convert(wanted[key], argument, f"{shown}: {key}={argument.value}")
 
 
 def _convert(wanted: Any, argument: Argument, shown: str) -> Any:
@@ -227,9 +229,24 @@ def _convert(wanted: Any, argument: Argument, shown: str) -> Any:
     return value
 
 
-@functools.cache
-def _field_types(cls: type[Component]) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def parameter_types(cls: type[Component]) -> dict[str, Any]:
+    """Return the type of every parameter; other annotations of the class are not looked at.
+
+    Raises:
+        PluginLoadError: One names something that its module does not have.
+    """
+    found: dict[str, Any] = {}
+    for name in (f.name for f in cls.parameter_fields()):
+        owner = next(c for c in cls.__mro__ if name in inspect.get_annotations(c))
+        holder = types.SimpleNamespace(__annotations__={name: inspect.get_annotations(owner)[name]})
+        try:
+            found |= typing.get_type_hints(holder, vars(sys.modules[owner.__module__]))
+        except Exception as e:  # whatever an annotation evaluates to
+            raise PluginLoadError(
+                f"{owner.__module__}.{owner.__qualname__}: the type of the parameter {name!r}"
+                f" cannot be found: {e}"
+            ) from e
+    return found
 
 
 def _is_union(wanted: Any) -> bool:

@@ -125,12 +125,30 @@ def read_cell(path: Path) -> CellRecord:
         raise ResultsError(f"{path}: schema {found!r}, expected {SCHEMA}")
     try:
         record = CellRecord(**{k: document[k] for k in CellRecord.__dataclass_fields__})
+        _check_shape(record)
         key = record.key
     except (KeyError, TypeError, AttributeError) as e:
-        raise ResultsError(f"{path}: incomplete cell file ({e})") from e
+        raise ResultsError(f"{path}: incomplete cell file ({type(e).__name__}: {e})") from e
     if key != document.get("key"):
         raise ResultsError(f"{path}: edited by hand? its contents do not match its key")
     return record
+
+
+def _check_shape(record: CellRecord) -> None:
+    """Look at what is not in the key: an edit there would otherwise go unnoticed."""
+    cell = record.cell
+    for place, name in (("dataset", "name"), ("defense", "spec"), ("attack", "spec")):
+        if not isinstance(cell[place][name], str):
+            raise TypeError(f"{place}.{name} is no text")
+    for part in ("metrics", "metrics_8bit", "distance", "cost", "columns", "environment"):
+        if not isinstance(getattr(record, part), dict | None):
+            raise TypeError(f"{part} is no mapping")
+    if not isinstance(record.about, dict):
+        raise TypeError("about is no mapping")
+    if record.status == "done" and not record.metrics:
+        raise TypeError("a finished cell has metrics")
+    if record.columns is not None and not {"file", "sha256"} <= set(record.columns):
+        raise KeyError("columns")
 
 
 def read_columns(path: Path, record: CellRecord) -> Columns:

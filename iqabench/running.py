@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,11 +63,13 @@ def locked(run: Path) -> Iterator[None]:
     except OSError as e:
         raise OutputError(f"cannot write run directory {run}: {e.strerror or e}") from e
     try:
-        for folder in (run, *(path for path in run.rglob("*") if path.is_dir())):
+        for folder in (run, run / "splits", run / "figures", *run.glob("cells/*/*")):
             remove_leftovers(folder)
         yield
     finally:
         lock.release()
+        if [path.name for path in run.iterdir()] == [".lock"]:  # the request came to nothing
+            shutil.rmtree(run, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,6 @@ class Runner:
             if data.incomplete:
                 self.reporter.say(f"data set {data.name}: only {data.incomplete} are there")
             data.split.keep(self.run / "splits")
-            data.train.open(self.reporter)
-            data.test.open(self.reporter)
         with exact_kernels():
             for entry in plan.entries:
                 _EntryRun(self, plan, entry, summary).execute()
@@ -120,13 +121,13 @@ class Runner:
             cell, about = record.cell, record.about
             conditions = (
                 cell["dataset"]["name"],
-                cell["split"],
+                cell.get("split"),
                 cell["defense"]["spec"],
-                about["backbone"],
-                about["recipe"],
-                cell["seed"],
+                about.get("backbone"),
+                about.get("recipe"),
+                cell.get("seed"),
             )
-            what = (conditions, cell["attack"]["spec"], cell["eps_255"])
+            what = (conditions, cell["attack"]["spec"], cell.get("eps_255"))
             if record.status == "failed" and what in planned:
                 path.unlink()
 

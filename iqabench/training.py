@@ -69,8 +69,8 @@ class Training:
     def checkpoint(self, store: Path) -> Checkpoint:
         """Return where the weights are, or will be."""
         key = hash_of(self.description())[:16]
-        name = f"{self.data.named.name}-{self.chain.base.name}-{self.backbone.name}-{key}"
-        return Checkpoint(store / "checkpoints" / file_name(name), key)
+        shown = file_name(f"{self.data.named.name}-{self.chain.base.name}-{self.backbone.name}")
+        return Checkpoint(store / "checkpoints" / f"{shown}-{key}", key)
 
     def build(self, checkpoint: Checkpoint) -> Regressor:
         """Return the trained regressor, in eval mode with frozen weights, on the CPU."""

@@ -282,10 +282,14 @@ def _told_apart(groups: list[Group]) -> list[Group]:
         details = _details(same, _GROUP_DETAILS, lambda group: None)
         for number, (group, parts) in enumerate(zip(same, details, strict=True), 1):
             if len(same) > 1:
-                slug = file_name(f"{group.slug}-{number}-{'-'.join(parts)}")
+                slug = file_name(f"{group.slug[:40]}-{number}-{'-'.join(parts)}")
                 group = replace(group, slug=slug, title=f"{group.title} ({', '.join(parts)})")
             result.append(group)
-    return result
+    titles = Counter(group.title for group in result)
+    return [
+        replace(g, title=f"{g.title} ({g.dataset['name']})") if titles[g.title] > 1 else g
+        for g in result
+    ]
 
 
 def _alike(items: Iterable[T], name: Callable[[T], str]) -> list[list[T]]:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from support import Workplace
 
 from iqabench.cli import main
@@ -64,6 +68,11 @@ def test_a_dry_run_prints_cells_and_computes_nothing(
         (["--eps", ""], "is not a number"),
         (["--seed", "x"], "seeds 'x'"),
         (["--device", "cuda:99"], "is not there"),
+        (["--device", "cuda:²"], "unknown device"),
+        (["--eps", "1_0"], "eps '1_0' is not a number"),
+        (["--attack", "PGDD"], "Did you mean 'pgd'?"),
+        (["--attack", "pgd:steps=1\n2"], "pgd"),
+        (["--batch-size", "0"], "command line: batch_size"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--backbone-weights", "/nowhere.pth"], "No such file"),
         (["--data-root", "/nowhere"], "is not a folder"),
@@ -90,6 +99,90 @@ def test_a_wrong_request_gets_one_line_and_exit_code_2(
     assert captured.err.startswith("iqabench: ")
     assert captured.err.count("\n") == 1
     assert not list(tmp_path.rglob("*.json"))
+
+
+def _pickle_with_code(path: Path) -> None:
+    path.write_bytes(pickle.dumps(os.system, protocol=4))
+
+
+def _nothing(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _another_network(path: Path) -> None:
+    torch.save({"features.0.weight": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry"])
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (_pickle_with_code, "holds more than tensors"),
+        (_nothing, "cannot be read: EOFError"),
+        (_another_network, "is it another network?"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused_before_anything_is_written(
+    place: Workplace,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    write: Callable[[Path], None],
+    message: str,
+    dry: list[str],
+) -> None:
+    write(tmp_path / "w.pth")
+    out = tmp_path / "run"
+    flags = ["--backbone-weights", str(tmp_path / "w.pth"), "--out", str(out), *dry]
+    assert place.run("--dataset", "biq2021", *flags) == 2
+    said = capfd.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not out.exists()
+
+
+def test_corrupt_images_of_both_sides_are_named_in_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Workplace(tmp_path)
+    images = sorted((place.data / "biq2021" / "Images").iterdir())
+    broken = [next(p for p in images if side in p.name) for side in ("(Tr", "(Te")]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:200])
+    assert place.run("--dataset", "biq2021") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("iqabench: 2 of 36 images cannot be read: ")
+    assert all(path.name in said for path in broken)
+    assert not place.out.exists()
+    assert main(["data", "check", "biq2021", *place.places()]) == 2
+    assert "2 of 36 images cannot be read" in capsys.readouterr().out
+
+
+def test_a_defense_that_cannot_be_built_fails_its_own_cells(
+    place: Workplace,
+    tmp_path: Path,
+    install_plugin: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    points = {"iqabench.defenses": {"boom": "boom_iqa:Boom"}}
+    install_plugin("boom-iqa", points, {"boom_iqa": BOOM})
+    flags = ["--dataset", "biq2021", "--defense", "boom", "--out", str(tmp_path / "run")]
+    assert place.run(*flags, "--attack", "fgsm", "--dry-run") == 0
+    assert "unknown" in capsys.readouterr().out
+    assert place.run(*flags, "--attack", "fgsm", "--eps", "1") == 1
+    assert "2 cells computed, 0 found, 2 failed" in capsys.readouterr().err
+
+
+BOOM = """
+from dataclasses import dataclass
+from iqabench.api import Defense
+
+@dataclass(frozen=True, kw_only=True)
+class Boom(Defense):
+    summary = "cannot be built"
+
+    def build(self, backbone):
+        raise RuntimeError("no such layer")
+"""
 
 
 def test_a_missing_data_set_says_where_to_get_it(

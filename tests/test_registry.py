@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from importlib import metadata
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from iqabench.cli import main
 from iqabench.errors import (
     AmbiguousNameError,
     IqabenchError,
@@ -23,8 +25,12 @@ from iqabench.specs import parse
 Install = Callable[..., Path]
 GROUP = "iqabench.attacks"
 SOURCE = """
+from __future__ import annotations
 from dataclasses import dataclass
-from iqabench.api import Attack
+from typing import TYPE_CHECKING
+from iqabench.api import Attack, state
+if TYPE_CHECKING:
+    from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Nothing(Attack):
@@ -45,6 +51,16 @@ class Fgsm(Nothing):
 class Silent(Attack):
     def perturb(self, regressor, images, mos, eps, noise):
         return images
+
+@dataclass(frozen=True, kw_only=True)
+class Typed(Nothing):
+    summary = "its state has a type for type checkers alone"
+    pattern: Tensor | None = state()
+
+@dataclass(frozen=True, kw_only=True)
+class Puzzling(Nothing):
+    summary = "its parameter has such a type"
+    start: Tensor | None = None
 
 class Undecorated(Nothing):
     share = 0.7
@@ -67,6 +83,8 @@ def acme(install_plugin: Install) -> Path:
         "gone": "acme_missing:Attack",
         "renamed": "acme_iqa:Renamed",
         "silent": "acme_iqa:Silent",
+        "typed": "acme_iqa:Typed",
+        "puzzling": "acme_iqa:Puzzling",
         "function": "acme_iqa:function",
         "defense": "iqabench.api:Defense",
         "broken": "acme_broken:Attack",
@@ -129,6 +147,24 @@ def test_what_cannot_be_loaded_says_whose_it_is_and_why(acme: Path, name: str, r
         ATTACKS.get(name)
     assert str(caught.value).startswith(f"attack {name!r} (Acme.IQA 2.1: ")
     assert caught.value.exit_code == 1
+
+
+def test_only_the_types_of_parameters_have_to_be_found(acme: Path) -> None:
+    assert create("typed:steps=2").component.steps == 2
+    with pytest.raises(PluginLoadError, match=r"type of the parameter 'start' cannot be found"):
+        create("puzzling:steps=2")
+
+
+def test_a_broken_plugin_does_not_stop_the_lists(
+    acme: Path, install_plugin: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    install_plugin("sets-iqa", {"iqabench.datasets": {"gone": "no_such_module:Gone"}}, {})
+    assert main(["list"]) == 0
+    assert "cannot be found" in " ".join(capsys.readouterr().out.split())
+    assert main(["data", "list", "--json", "--store", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert {row["name"] for row in json.loads(captured.out)} >= {"biq2021", "demo"}
+    assert "No module named 'no_such_module'" in captured.err
 
 
 def test_two_plugins_with_one_name_are_told_apart_by_distribution(install_plugin: Install) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,14 @@ def _edit(path: Path) -> None:
     path.write_text(path.read_text().replace('"eps_255": 4.0', '"eps_255": 1.0'))
 
 
+def _without(name: str, value: object) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        document = json.loads(path.read_text())
+        path.write_text(json.dumps(document | {name: value}))
+
+    return edit
+
+
 def _truncate(path: Path) -> None:
     path.write_text(path.read_text()[:100])
 
@@ -134,6 +143,12 @@ def _drop_field(path: Path) -> None:
         (_other_schema, "schema 99, expected 1"),
         (_no_object, "schema 'list'"),
         (_drop_field, "incomplete"),
+        (_without("about", None), "about is no mapping"),
+        (_without("columns", {}), "columns"),
+        (_without("columns", "x.csv"), "columns is no mapping"),
+        (_without("environment", "cpu"), "environment is no mapping"),
+        (_without("metrics", None), "a finished cell has metrics"),
+        (_without("cell", {}), "incomplete"),
     ],
 )
 def test_a_damaged_cell_is_refused_and_counts_as_missing(

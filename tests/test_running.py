@@ -413,6 +413,33 @@ def test_a_run_directory_is_held_by_one_process_at_a_time(tmp_path: Path) -> Non
         pass
 
 
+def test_only_our_own_leftovers_are_removed(tmp_path: Path) -> None:
+    cell = tmp_path / "cells" / "demo" / "resnet"
+    theirs = [
+        tmp_path / ".notes.tmp",
+        tmp_path / "sub" / ".leaderboard.csv.abcdefgh.tmp",
+        tmp_path / ".cache.abcdefgh.tmp" / "file",
+        cell / ".cell.json.swp.tmp",
+    ]
+    ours = [tmp_path / ".leaderboard.csv.abcdefgh.tmp", cell / ".x.json.01234_az.tmp"]
+    for path in (*theirs, *ours):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    with locked(tmp_path):
+        pass
+    assert [p.exists() for p in theirs] == [True] * 4
+    assert [p.exists() for p in ours] == [False] * 2
+
+
+def test_a_request_that_came_to_nothing_leaves_no_run_directory(tmp_path: Path) -> None:
+    with locked(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run").exists()
+    with locked(tmp_path / "run"):
+        (tmp_path / "run" / "run.json").write_text("{}")
+    assert (tmp_path / "run" / "run.json").exists()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recorded(ObjectiveAttack):
     """Tells what it was asked."""

@@ -169,6 +169,23 @@ def test_a_damaged_checkpoint_is_refused(
         training.build(checkpoint)
 
 
+def test_long_names_do_not_cut_the_key_off(data: OpenDataset, tmp_path: Path) -> None:
+    base = Chain.parse("resnet").base
+    long = Named(base.component, "a-distribution-with-a-long-name/" + "x" * 60, "tests/x@1")
+    folders = {
+        plain(data, chain=Chain((), long), seed=s).checkpoint(tmp_path).folder for s in (0, 1)
+    }
+    assert len(folders) == 2
+
+
+def test_a_checkpoint_of_another_training_is_refused(data: OpenDataset, tmp_path: Path) -> None:
+    found = find_or_train(plain(data), tmp_path, CPU, Silent())
+    other = plain(data, seed=1).checkpoint(tmp_path)
+    found.folder.rename(other.folder)
+    with pytest.raises(WeightsError, match=f"its card is of recipe key {found.recipe_key}"):
+        find_or_train(plain(data, seed=1), tmp_path, CPU, Silent())
+
+
 def test_a_damaged_training_state_is_started_over(data: OpenDataset, tmp_path: Path) -> None:
     checkpoint = plain(data).checkpoint(tmp_path)
     checkpoint.folder.mkdir(parents=True)

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as e:  # argparse: --help (0) or a bad flag (2)
         return int(e.code or 0)
     except IqabenchError as e:
-        sys.stderr.write(f"iqabench: {e}\n")
+        sys.stderr.write(f"iqabench: {' '.join(str(e).split())}\n")
         return e.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone; nothing is left to say

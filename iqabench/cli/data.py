@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from iqabench.cli.console import ConsoleReporter, data_console, print_json
 from iqabench.cli.setup import benchmark_of, home_of
 from iqabench.contracts.dataset import Dataset
-from iqabench.data import DataHome, Geometry, dataset, missing_line
+from iqabench.data import DataHome, Geometry, dataset, decode, missing_line
 from iqabench.errors import ConfigError, UsageError
 from iqabench.planning import all_datasets, conditions_of
 from iqabench.registry import Named
@@ -23,7 +23,7 @@ def execute(arguments: argparse.Namespace) -> int:
     reporter = ConsoleReporter()
     benchmark = benchmark_of(arguments, reporter)
     home = home_of(arguments, benchmark, reporter)
-    chosen = [dataset(text) for text in arguments.dataset] or list(all_datasets())
+    chosen = [dataset(text) for text in arguments.dataset] or list(all_datasets(reporter))
     if arguments.split is not None and len(arguments.dataset) != 1:
         raise ConfigError("--split is checked against one data set; name it")
     if arguments.action == "list":
@@ -72,8 +72,7 @@ def _check(
         return report | {"problem": missing_line(named, home.root)}
     try:
         data = home.open(named, geometry, split=split, split_seed=split_seed)
-        data.train.open(home.reporter)
-        data.test.open(home.reporter)
+        decode([data.train, data.test], home.reporter)
     except UsageError as e:
         return report | {"problem": str(e)}
     labels = [row.mos for row in data.table.rows]

@@ -11,7 +11,7 @@ from typing import Any
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.dataset import Dataset
 from iqabench.contracts.defense import Wrapper
-from iqabench.registry import Registry
+from iqabench.registry import Registry, parameter_types
 
 
 def describe(registry: Registry[Any], name: str) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def describe(registry: Registry[Any], name: str) -> dict[str, Any]:
         IqabenchError: It is unknown or does not load.
     """
     cls = registry.get(name)
-    hints = typing.get_type_hints(cls)
+    hints = parameter_types(cls)
     parameters = {
         f.name: {"type": _allowed(hints[f.name]), "default": _default(f)}
         for f in cls.parameter_fields()

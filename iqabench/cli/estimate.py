@@ -30,8 +30,9 @@ def show(plan: Plan, costs: Iterable[Cost], *, as_json: bool) -> None:
     console = data_console()
     console.print(_table(plan, found))
     known = sum(
-        c.training_seconds + c.clean_seconds + sum(s or 0 for s in c.attack_seconds.values())
-        for c in found
+        seconds or 0
+        for cost in found
+        for seconds in (cost.training_seconds, cost.clean_seconds, *cost.attack_seconds.values())
     )
     images = sum(len(c.entry.data.test) for c in found)
     console.print(
@@ -54,8 +55,7 @@ def _table(plan: Plan, costs: Iterable[Cost]) -> Table:
         table.add_row(*where, f"train: {cost.entry.recipe_name}", "", training)
         table.add_row(*where, "clean", "0", _duration(cost.clean_seconds))
         for attack, seconds in cost.attack_seconds.items():
-            time = "unknown" if seconds is None else _duration(seconds)
-            table.add_row(*where, attack, radii, time)
+            table.add_row(*where, attack, radii, _duration(seconds))
     return table
 
 
@@ -65,15 +65,19 @@ def _plain(cost: Cost) -> dict[str, object]:
         "defense": cost.entry.chain.label,
         "seed": cost.entry.seed,
         "trained": cost.trained,
-        "training_seconds": round(cost.training_seconds, 1),
-        "clean_seconds": round(cost.clean_seconds, 1),
-        "attack_seconds": {
-            name: None if s is None else round(s, 1) for name, s in cost.attack_seconds.items()
-        },
+        "training_seconds": _rounded(cost.training_seconds),
+        "clean_seconds": _rounded(cost.clean_seconds),
+        "attack_seconds": {name: _rounded(s) for name, s in cost.attack_seconds.items()},
     }
 
 
-def _duration(seconds: float) -> str:
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -12,6 +12,7 @@ from iqabench.cli.board import show_board
 from iqabench.cli.console import ConsoleReporter
 from iqabench.cli.estimate import show
 from iqabench.cli.setup import benchmark_of, device_of, home_of
+from iqabench.data import decode
 from iqabench.estimating import estimate
 from iqabench.files import write_json
 from iqabench.planning import Plan, choose_datasets, make_plan
@@ -30,6 +31,8 @@ def execute(arguments: argparse.Namespace) -> int:
         return _dry_run(plan, home.store, device, as_json=arguments.json)
     run: Path = arguments.out
     with locked(run):
+        plan.fetch_weights(home.store)
+        decode(plan.sides(attacked=True), reporter)
         _record(run, plan, arguments.given)
         try:
             summary = Runner(run, home.store, device, reporter).execute(plan)
@@ -60,7 +63,7 @@ def _record(run: Path, plan: Plan, command: list[str]) -> None:
     }
     path = run / "run.json"
     try:
-        earlier = json.loads(path.read_text())["runs"]
+        earlier = [*json.loads(path.read_text())["runs"]]
     except (OSError, ValueError, KeyError, TypeError):
         earlier = []
     write_json(path, {"schema": 1, "runs": [*(r for r in earlier if r != asked), asked]})

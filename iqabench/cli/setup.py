@@ -82,7 +82,8 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdigit())):
+    numbered = kind == "cuda" and number.isascii() and number.isdecimal()
+    if kind not in ("cpu", "cuda", "mps") or (number and not numbered):
         raise DeviceError(f"unknown device {name!r}; it is auto, cpu, cuda, cuda:N or mps")
     if kind == "cuda":
         count = torch.cuda.device_count()

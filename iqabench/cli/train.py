@@ -7,6 +7,7 @@ import sys
 
 from iqabench.cli.console import ConsoleReporter, print_json
 from iqabench.cli.setup import benchmark_of, device_of, home_of
+from iqabench.data import decode
 from iqabench.planning import choose_datasets, make_plan
 from iqabench.training import find_or_train
 
@@ -21,8 +22,9 @@ def execute(arguments: argparse.Namespace) -> int:
     plan = make_plan(benchmark, chosen, home, split=arguments.split)
     trained = []
     try:
+        plan.fetch_weights(home.store)
+        decode(plan.sides(attacked=False), reporter)
         for entry in plan.entries:
-            entry.data.train.open(reporter)
             checkpoint = find_or_train(entry.training, home.store, device, reporter)
             card = checkpoint.card()
             trained.append(
