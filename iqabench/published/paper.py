@@ -240,8 +240,6 @@ class Paper(Strict):
                 yield f"{where}: {metric} cannot be {value}"
 
 
-def _unknown(
-    where: str, kind: str, name: str | None, known: Mapping[str, object]
-) -> Iterator[str]:
+def _unknown(where: str, kind: str, name: str | None, known: Mapping[str, object]) -> Iterator[str]:
     if name is not None and name not in known:
         yield f"{where}: unknown {kind} {name!r}.{did_you_mean(name, known)}"

@@ -84,7 +84,19 @@ def read_paper(text: str, shown: str) -> Paper:
     try:
         return Paper.model_validate(document)
     except ValidationError as e:
-        raise ConfigError(f"{shown}: {'; '.join(_explain(m) for m in e.errors())}") from e
+        raise ConfigError(f"{shown}: {'; '.join(_explain(m) for m in _own(e.errors()))}") from e
+
+
+def _own(errors: Sequence[Any]) -> list[Any]:
+    """Leave out what only follows from another error: items that are wrong do not count."""
+    places = [error["loc"] for error in errors]
+
+    def follows(error: Any) -> bool:
+        depth = len(error["loc"])
+        inside = (place for place in places if len(place) > depth)
+        return error["type"] == "too_short" and error["loc"] in (p[:depth] for p in inside)
+
+    return [error for error in errors if not follows(error)]
 
 
 def _explain(error: Any) -> str:
