@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ Floats = NDArray[np.float64]
 
 PARAMETERS = 4
 LONG, SHORT = 5000, 500
-"""Evaluations until a fit has not converged: nearly straight lines take thousands. A resample gets
-the short patience from the usual start, and then from the fit of all images."""
+"""Patience with the fit of all images and of a resample: nearly straight lines take thousands."""
 SLACK = 1e-3
 """A fit whose correlation is this much below a straight line's has not converged."""
 
@@ -33,10 +31,9 @@ def mapped_plcc(
     """Return PLCC between labels and scores mapped by a fitted four-parameter logistic.
 
     The mapping is ``(b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2`` (VQEG 2003, phase II), by least
-    squares from b1 = max(mos), b2 = min(mos), b3 = mean(x), b4 = std(x) / 4, with b1 and b2
-    exchanged where raw PLCC is negative. Deviation: a fit may fall as well as rise, and then every
-    mapped correlation would be positive, also of scores that an attack has turned around. So the
-    result has the sign of the fitted slope.
+    squares from b1 = max(mos), b2 = min(mos), b3 = mean(x), b4 = std(x) / 4. Deviation: a fit may
+    fall as well as rise, and then every mapped correlation would be positive, also of scores that
+    an attack has turned around. So the result has the sign of the fitted slope.
 
     The interval fits every resample anew; resamples are those of ``metrics.agreement``.
 
@@ -54,33 +51,24 @@ def mapped_plcc(
     if is_constant(mos) or is_constant(scores) or len(mos) <= PARAMETERS:
         return Estimate(None)
     x = (scores - scores.mean()) / scores.std()
-    fit = _fit(x, mos, np.ones(len(mos)), [])
-    if fit is None or not resamples:
-        return Estimate(None if fit is None else fit.value)
+    value = _fit(x, mos, np.ones(len(mos)), LONG)
+    if value is None or not resamples:
+        return Estimate(value)
     names = [s if s is not None else f"\x00{i}" for i, s in enumerate(scenes)]
     unique, unit_of = np.unique(np.asarray(names), return_inverse=True)
     weights = multiplicities(len(unique), resamples, seed)[:, unit_of]
-    fits = [_fit(x, mos, row, [fit.parameters]) for row in weights]
-    drawn = np.asarray([np.nan if one is None else one.value for one in fits])
-    return Estimate(fit.value, *interval(drawn, fit.value))
+    drawn = np.asarray([_fit(x, mos, row, SHORT) for row in weights], dtype=np.float64)
+    return Estimate(value, *interval(drawn, value))
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """A mapping that converged, and its correlation with the sign of its slope."""
-
-    parameters: Floats
-    value: float
-
-
-def _fit(x: Floats, y: Floats, weights: Floats, others: Sequence[Floats]) -> _Fit | None:
-    """Fit the mapping to images that count ``weights`` times.
+def _fit(x: Floats, y: Floats, weights: Floats, tries: int) -> float | None:
+    """Return the mapped correlation of images that count ``weights`` times.
 
     Args:
         x: Scores, shape ``(n,)``.
         y: Labels, shape ``(n,)``.
         weights: How often each image counts, shape ``(n,)``.
-        others: Where to start again if the fit does not converge from the usual start.
+        tries: Evaluations after which it has not converged.
     """
     there = weights > 0
     x, y, weights = x[there], y[there], weights[there]
@@ -89,21 +77,14 @@ def _fit(x: Floats, y: Floats, weights: Floats, others: Sequence[Floats]) -> _Fi
     raw = _correlation(x, y, weights)
     center = float(np.average(x, weights=weights))
     spread = float(np.sqrt(np.average((x - center) ** 2, weights=weights)))
-    ends = (y.max(), y.min()) if raw >= 0 else (y.min(), y.max())
-    usual = np.array([*ends, center, spread / 4])
-    tries = SHORT if others else LONG
-    for start in (usual, *others):
-        parameters = _least_squares(x, y, weights, start, tries)
-        if parameters is None:
-            continue
-        mapped = _logistic(x, *parameters)
-        if is_constant(mapped):
-            continue
-        value = _correlation(mapped, y, weights)
-        if np.isfinite(value) and value >= abs(raw) - SLACK:
-            sign = np.sign(parameters[0] - parameters[1])
-            return _Fit(parameters, float(sign * value))
-    return None
+    start = np.array([y.max(), y.min(), center, spread / 4])
+    parameters = _least_squares(x, y, weights, start, tries)
+    if parameters is None or is_constant(mapped := _logistic(x, *parameters)):
+        return None
+    value = _correlation(mapped, y, weights)
+    if not np.isfinite(value) or value < abs(raw) - SLACK:
+        return None
+    return float(np.sign(parameters[0] - parameters[1]) * value)
 
 
 def _least_squares(

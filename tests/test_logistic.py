@@ -90,6 +90,16 @@ def test_the_slopes_are_the_derivatives() -> None:
     assert logistic._slopes(x, *b) == pytest.approx(np.stack(numeric, axis=1), abs=1e-7)
 
 
+def test_an_image_that_is_drawn_twice_counts_twice() -> None:
+    times = RNG.integers(0, 4, size=120)
+    x = (SCORES - SCORES.mean()) / SCORES.std()
+    weighted = logistic._fit(x, MOS, times.astype(float), 500)
+    drawn = np.repeat(np.arange(120), times)
+    repeated = logistic._fit(x[drawn], MOS[drawn], np.ones(len(drawn)), 500)
+    assert weighted == pytest.approx(repeated, abs=1e-6)
+    assert weighted != pytest.approx(mapped_plcc(MOS, SCORES, NONE, resamples=0).value, abs=1e-5)
+
+
 def test_the_interval_resamples_scenes_as_the_other_metrics_do() -> None:
     scenes = [f"scene{i % 6}" for i in range(120)]
     by_image = mapped_plcc(MOS, SCORES, NONE, resamples=60)

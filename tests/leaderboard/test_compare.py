@@ -364,6 +364,7 @@ def test_the_command_writes_every_published_value(
     assert clean["verdict"] in ("reproduced", "not reproduced")
     assert clean["published"] == "0.8807"
     assert clean["few_scenes"] == "false"
+    assert "0.0750" in [d["published"] for d in table]  # printed zeros stay
     first = written.read_bytes()
     assert main(["compare", str(row.run), "--with", "cprl-paper", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
