@@ -88,15 +88,16 @@ def check(paper: Paper, place: Place, measured: Measured) -> Check | None:
     """Compare every condition of a measured cell with those of a published place.
 
     Returns:
-        None where it is another method (or a parameter that the file names has another value) or
-        another attack: then the cell says nothing about the place.
+        None where it is another method (or a parameter that the file names has another value),
+        another attack, or another data set of the paper's: then the cell says nothing about the
+        place.
     """
     method, attack = paper.methods[place.method], paper.attacks[place.attack]
     cell, about = measured.cell.record.cell, measured.about
     defenses = _matches(method.defense, str(cell["defense"]["spec"]), str(about["defense"]))
     defense = _closest(found for found in defenses if found.has_named)
     attacked = _closest(_matches(attack.attack, measured.cell.attack, str(about["attack"])))
-    if defense is None or attacked is None:
+    if defense is None or attacked is None or _belongs_elsewhere(paper, place, measured.dataset):
         return None
     differences: list[Difference] = []
     left_open: list[str] = []
@@ -117,6 +118,13 @@ def check(paper: Paper, place: Place, measured: Measured) -> Check | None:
     if len(attack.attack) > 1:
         left_open.append(f"attack read as {measured.attack}")
     return Check(measured, tuple(differences), tuple(left_open))
+
+
+def _belongs_elsewhere(paper: Paper, place: Place, name: str) -> bool:
+    """Say whether measured data are those of other columns of the paper."""
+    own = paper.datasets[place.dataset].dataset
+    others = (published.dataset for published in paper.datasets.values())
+    return match(own, name, name) is None and any(match(one, name, name) for one in others)
 
 
 def _matches(patterns: Iterable[str], canonical: str, label: str) -> Iterator[Match]:
