@@ -88,25 +88,25 @@ def agreement(
     values = _point(mos, scores, logits)
     drawn: dict[str, Floats] = {}
     if resamples:
-        weights = _multiplicities(len(unique), resamples, seed)[:, unit_of]
+        weights = multiplicities(len(unique), resamples, seed)[:, unit_of]
         drawn = _resampled(mos, scores, logits, weights)
     estimates = {
-        name: Estimate(values[name], *_interval(drawn.get(name), values[name])) for name in METRICS
+        name: Estimate(values[name], *interval(drawn.get(name), values[name])) for name in METRICS
     }
     return Agreement(estimates, len(mos), "scenes" if by_scene else "images", len(unique))
 
 
 def srocc(mos: Floats, logits: Floats) -> float | None:
     """Return Spearman's rank correlation, None where it is undefined."""
-    if _is_constant(mos) or _is_constant(logits):
+    if is_constant(mos) or is_constant(logits):
         return None
     return float(stats.spearmanr(mos, logits).statistic)
 
 
 def _point(mos: Floats, scores: Floats, logits: Floats) -> dict[str, float | None]:
     mse = float(np.mean((scores - mos) ** 2))
-    rankable = not (_is_constant(mos) or _is_constant(logits))
-    linear = not (_is_constant(mos) or _is_constant(scores))
+    rankable = not (is_constant(mos) or is_constant(logits))
+    linear = not (is_constant(mos) or is_constant(scores))
     return {
         "srocc": srocc(mos, logits),
         "plcc": float(stats.pearsonr(mos, scores).statistic) if linear else None,
@@ -116,12 +116,13 @@ def _point(mos: Floats, scores: Floats, logits: Floats) -> dict[str, float | Non
     }
 
 
-def _is_constant(values: Floats) -> bool:
+def is_constant(values: Floats) -> bool:
+    """Say whether no correlation with these values is defined."""
     return len(values) < 2 or bool(np.ptp(values) == 0)
 
 
-def _multiplicities(units: int, resamples: int, seed: int) -> Floats:
-    """How often each unit is drawn in each resample, shape ``(resamples, units)``."""
+def multiplicities(units: int, resamples: int, seed: int) -> Floats:
+    """Return how often each unit is drawn in each resample, shape ``(resamples, units)``."""
     generator = np.random.default_rng([seed, units])
     return generator.multinomial(units, np.full(units, 1 / units), size=resamples).astype(float)
 
@@ -186,7 +187,16 @@ def _kendall(x: Floats, y: Floats, weights: Floats, block: int = 512) -> Floats:
     return np.asarray(concordant / np.sqrt(untied), dtype=np.float64)
 
 
-def _interval(drawn: Floats | None, value: float | None) -> tuple[float | None, float | None]:
+def interval(drawn: Floats | None, value: float | None) -> tuple[float | None, float | None]:
+    """Return the ends of the percentile interval of a metric's resampled values.
+
+    Args:
+        drawn: The metric on every resample, NaN where undefined.
+        value: The metric itself.
+
+    Returns:
+        None twice where the metric, or more than a tenth of the resamples, is undefined.
+    """
     if drawn is None or value is None:
         return None, None
     finite = drawn[np.isfinite(drawn)]

@@ -177,6 +177,7 @@ class Recorder:
             "backbone": backbone.name,
             "backbone_weights": backbone.provenance()["weights"],
             "recipe": entry.recipe_name,
+            "recipe_settings": entry.training.recipe.model_dump(),
             "recipe_key": self.recipe_key,
             "reference": entry.reference,
             "threat_model": attacked.threat_model,

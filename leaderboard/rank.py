@@ -126,7 +126,7 @@ def standings(group: Group) -> tuple[Standing, ...]:
 
 def clean_measures(entry: Entry) -> Measures | None:
     """Return the metrics without attack; None if not run or failed."""
-    return None if entry.clean is None else _measures(entry.clean)
+    return None if entry.clean is None else measures_of(entry.clean)
 
 
 def reference_of(group: Group, entry: Entry) -> list[Entry]:
@@ -172,7 +172,7 @@ def per_image_worst(cells: Sequence[Cell]) -> Measures:
     Raises:
         ResultsError: Columns are missing, damaged, or of different images.
     """
-    if len(cells) == 1 and (only := _measures(cells[0])) is not None:
+    if len(cells) == 1 and (only := measures_of(cells[0])) is not None:
         return only
     first, *others = [_images(cell) for cell in cells]
     ids = first["image_id"]
@@ -216,7 +216,7 @@ def _row(group: Group, entry: Entry, attacks: Iterable[str], eps_255: float) -> 
                 spec,
                 label,
                 "done" if cell.is_done else "failed",
-                _measures(cell),
+                measures_of(cell),
                 eight_bit["srocc"]["value"] if cell.is_done and eight_bit else None,
                 is_too_weak(group, entry, spec, eps_255) if cell.is_done else None,
                 cell.record.key,
@@ -278,7 +278,12 @@ def _ranked(rows: Iterable[Row]) -> list[Row]:
     return ranked
 
 
-def _measures(cell: Cell) -> Measures | None:
+def measures_of(cell: Cell) -> Measures | None:
+    """Return the metrics of a cell; None if it failed.
+
+    Raises:
+        ResultsError: The cell file lacks some.
+    """
     metrics = cell.record.metrics
     if not cell.is_done or metrics is None:
         return None

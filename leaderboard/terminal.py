@@ -50,7 +50,7 @@ def render(board: Board, console: Console) -> None:
         for table in tables:
             console.print(table)
         for note in _notes(group, has_intervals=has_intervals):
-            console.print(_item(note))
+            console.print(bulleted(note))
 
 
 def _title(group: Group) -> Text:
@@ -185,8 +185,8 @@ def _results(ranked: Iterable[Standing]) -> Iterator[Result]:
             yield from row.results
 
 
-def _item(note: str) -> Table:
-    """Lay out a note with a bullet and its further lines indented."""
+def bulleted(note: str) -> Table:
+    """Return a note with a bullet and its further lines indented."""
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column()
     grid.add_column(overflow="fold")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class FakeRow:
     clean: tuple[float, ...] = field(default=(-4, -3, -2, -1, 1, 2, 3, 4))
     resamples: int = 40
     seconds: float = 1.0
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def but(self, **changes: Any) -> FakeRow:
         return replace(self, **changes)
@@ -81,6 +82,7 @@ class FakeRow:
             "threat_model": "linf",
             "access": "white-box",
             "stochastic": self.stochastic,
+            **self.about,
         }
         environment = {"iqabench": "0.1.0", "torch": "2.5.1", "device": "cpu"}
         record = CellRecord(cell, about, environment=environment)

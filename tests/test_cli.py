@@ -26,6 +26,9 @@ def test_the_main_job_ends_with_a_leaderboard_and_the_paths(
     for name in ("leaderboard.csv", "leaderboard.json", "report.html", "curves-biq2021.svg"):
         assert name in out
     first = (place.out / "leaderboard.csv").read_bytes()
+    cell = json.loads(next((place.out / "cells").rglob("clean-*.json")).read_text())
+    assert cell["about"]["recipe_settings"]["crop"] == cell["cell"]["dataset"]["crop"]
+    assert cell["about"]["recipe_settings"]["epochs"] == 2
     assert place.run("--dataset", "biq2021") == 0
     assert "0 cells computed, 5 found, 0 failed" in capsys.readouterr().err
     assert (place.out / "leaderboard.csv").read_bytes() == first

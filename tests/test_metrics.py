@@ -84,7 +84,7 @@ def test_scenes_are_resampled_where_images_share_them_and_few_are_marked() -> No
 
 
 def test_kendall_is_the_same_in_blocks() -> None:
-    weights = metrics._multiplicities(60, 20, 0)
+    weights = metrics.multiplicities(60, 20, 0)
     whole = metrics._kendall(MOS, LOGITS, weights, block=512)
     np.testing.assert_allclose(whole, metrics._kendall(MOS, LOGITS, weights, block=7), rtol=1e-6)
 

@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    for add in (_add_run, _add_train, _add_data, _add_list, _add_show, _add_report):
+    for add in (_add_run, _add_train, _add_data, _add_list, _add_show, _add_report, _add_compare):
         add(commands)
     return parser
 
@@ -174,4 +174,27 @@ def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("run", type=Path, metavar="RUN_DIR")
     parser.add_argument(
         "--json", action="store_true", help="the leaderboard as JSON on standard output"
+    )
+
+
+def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "compare",
+        "put published numbers beside those of a run, with a verdict for each",
+        "iqabench compare runs/default --with cprl-paper",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    parser.add_argument(
+        "--with",
+        dest="paper",
+        required=True,
+        metavar="PAPER",
+        help="cprl-paper, or a file of your own such as my-paper.yaml",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="list published values without a measured one too"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="every line as one JSON document on standard output"
     )
