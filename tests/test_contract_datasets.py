@@ -160,6 +160,7 @@ DATASET: list[tuple[dict[str, Any], str]] = [
     ({"homepage": None}, r"has no homepage"),
     ({"licence": " "}, r"has no licence"),
     ({"expected_images": "6"}, r"expects '6' images"),
+    ({"published_count": 6}, r"has the published count 6, no PublishedCount"),
     ({"locate": lambda self, root: None}, r"does not find its files in"),
     ({"locate": anywhere}, r"in an empty folder, where None is due"),
     ({"locate": only_from_outside}, r"but not when that folder itself is the root"),

@@ -55,6 +55,7 @@ def _facts(named: Named[Dataset], home: DataHome) -> dict[str, Any]:
         "summary": info.summary,
         "folder": str(folder) if folder else None,
         "expected_images": info.expected_images or None,
+        "published_count": vars(info.published_count) if info.published_count else None,
         "proxy_labels": info.proxy_labels,
         "makes_itself": info.makes_itself,
         "layout": info.layout,
@@ -109,8 +110,12 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
 def _print_check(reports: list[dict[str, Any]]) -> None:
     console = data_console()
     for report in reports:
+        source = f"  licence {report['licence']}; from {report['homepage']}"
         if report["problem"] is not None:
-            console.print(f"{report['name']}: {report['problem']}", markup=False, soft_wrap=True)
+            lines = [f"{report['name']}: {report['problem']}"]
+            if report["folder"] is not None:  # else the problem says so itself
+                lines.append(source)
+            console.print("\n".join(lines), markup=False, soft_wrap=True)
             continue
         whole = report["expected_images"]
         of = f" of the {whole} of the whole data set" if whole and whole != report["images"] else ""
@@ -124,6 +129,16 @@ def _print_check(reports: list[dict[str, Any]]) -> None:
             f" mos {mos['low']:.3f}..{mos['high']:.3f}, mean {mos['mean']:.3f}"
             + (" (a computed proxy, not human scores)" if report["proxy_labels"] else ""),
             f"  split   {report['split']}: {report['train']} train, {report['test']} test",
-            f"  licence {report['licence']}; from {report['homepage']}",
+            *_published(report["published_count"]),
+            source,
         ]
         console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _published(count: dict[str, Any] | None) -> list[str]:
+    """Return a line with what a paper says about the size, for comparison; none without."""
+    if count is None:
+        return []
+    images = f"{count['images']} images" if count["images"] is not None else ""
+    said = "; ".join(part for part in (images, count["note"]) if part)
+    return [f"  paper   {count['source']}: {said}"] if said else []

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from iqabench.contracts.component import Component
 from iqabench.errors import DataError
@@ -100,6 +100,21 @@ class Table:
         return all(r.part is not None for r in self.rows)
 
 
+@dataclass(frozen=True)
+class PublishedCount:
+    """What a paper says about the size of a data set, to be shown beside what was found.
+
+    Attributes:
+        source: The paper and its table.
+        images: How many images it states; None where that number is not on record here.
+        note: What is known to be wrong with it, or how it is to be understood.
+    """
+
+    source: str
+    images: int | None = None
+    note: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Component):
     """A reader of one data set's official layout."""
@@ -114,6 +129,8 @@ class Dataset(Component):
     """Which files lie where, in a few words: shown when they are not found."""
     expected_images: ClassVar[int]
     """How many labelled images the whole data set has; 0 if that depends."""
+    published_count: ClassVar[PublishedCount | None] = None
+    """What the reference paper says about its size, and what is wrong with that."""
     proxy_labels: ClassVar[bool] = False
     """The labels are computed, not human scores; said wherever they are shown."""
     makes_itself: ClassVar[bool] = False
@@ -189,6 +206,62 @@ def read_number(text: str, *, source: str) -> float:
     if not math.isfinite(value):
         raise DataError(f"{source}: label {text!r} is no number")
     return value
+
+
+def read_mat(path: Path, *names: str, source: str) -> dict[str, list[Any]]:
+    """Return variables of a MATLAB file, each as a flat list.
+
+    Rows and columns are the same: a 1 x n and an n x 1 variable both give n values. Numbers and
+    logical values become ``float``; a cell array of texts becomes a list of ``str``.
+
+    Args:
+        path: A MATLAB file of version 4 to 7.2.
+        names: Variables that must be there.
+        source: Name of the data set, for messages.
+
+    Raises:
+        DataError: Unreadable, no MATLAB file, or a variable is missing or of another kind.
+    """
+    from scipy.io import loadmat, whosmat
+
+    try:
+        found = loadmat(path, variable_names=names, appendmat=False)
+        missing = [name for name in names if name not in found]
+        there = [entry[0] for entry in whosmat(path, appendmat=False)] if missing else []
+    except OSError as e:
+        raise DataError(f"{source}: {path} cannot be read: {e.strerror or e}") from e
+    except Exception as e:  # scipy raises many kinds on what is no such file, or of version 7.3
+        why = " ".join(str(e).split())
+        raise DataError(f"{source}: {path} is no MATLAB file of version 4 to 7.2: {why}") from e
+    if missing:
+        raise DataError(
+            f"{source}: {path}: expected the variable {missing[0]!r},"
+            f" found {', '.join(map(repr, there)) or 'nothing'}"
+        )
+    try:
+        return {name: [_plain(value) for value in found[name].flat] for name in names}
+    except (TypeError, ValueError, AttributeError) as e:
+        listed = ", ".join(map(repr, names))
+        raise DataError(f"{source}: {path}: {listed} should hold numbers or texts: {e}") from e
+
+
+def _plain(value: Any) -> float | str:
+    """Return an entry of a MATLAB variable; a text in a cell comes as an array of one text."""
+    while hasattr(value, "item"):
+        value = value.item()
+    return value.strip() if isinstance(value, str) else float(value)
+
+
+def find_folder(root: Path, *names: str, holds: Callable[[Path], bool]) -> Path | None:
+    """Return the first folder that ``holds`` accepts, else None.
+
+    Tried are ``root``, the entries of it with one of these names, and those of the same names
+    inside them: archives are often unpacked into a folder of their own name. Names are compared
+    without case.
+    """
+    inner = [p for name in names if (p := find_file(root, name))]
+    deeper = [p for folder in inner for name in names if (p := find_file(folder, name))]
+    return next((folder for folder in (root, *inner, *deeper) if holds(folder)), None)
 
 
 def find_file(folder: Path, name: str) -> Path | None:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from iqabench.contracts.dataset import Dataset, LabelMap, Row, Table
+from iqabench.contracts.dataset import Dataset, LabelMap, PublishedCount, Row, Table
 from iqabench.errors import DataError
 from iqabench.testing.components import check_component
 from iqabench.testing.rules import asking, require, untouched
@@ -40,6 +40,9 @@ def check_dataset(dataset: type[Dataset] | Dataset, folder: Path) -> None:
     count = getattr(component, "expected_images", None)
     counted = isinstance(count, int) and count >= 0
     require(counted, who, f"expects {count!r} images, no number; 0 where it varies")
+    said = getattr(component, "published_count", None)
+    told = said is None or isinstance(said, PublishedCount)
+    require(told, who, f"has the published count {said!r}, no PublishedCount")
     found = _check_locate(component, who, folder)
     table = _read(component, who, found)
     for row in table.rows:
