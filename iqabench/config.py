@@ -96,6 +96,7 @@ class Benchmark(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     defenses: Specs = Field(min_length=1)
+    if_installed: Specs
     attacks: Specs = Field(min_length=1)
     eps: Annotated[tuple[float, ...], BeforeValidator(lambda v: check_eps(_as_list(v)))]
     seeds: Annotated[list[NonNegativeInt], BeforeValidator(_as_list)] = Field(min_length=1)
@@ -160,6 +161,8 @@ def load_benchmark(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
         own = read_yaml(text, str(source))
         validate(_merge(merged, own), str(source))  # so that a flag cannot hide a bad file
         merged = _merge(merged, own)
+    if "defenses" in flags:  # who names defenses wants these and no others
+        merged["if_installed"] = []
     merged = _merge(merged, flags)
     for key in set(flags) & set(DatasetConfig.model_fields):  # a flag speaks for every data set
         configs = merged["datasets"].items()

@@ -18,6 +18,7 @@ from iqabench.errors import (
     ParamError,
     PluginLoadError,
     SpecError,
+    UnknownNameError,
     UsageError,
 )
 from iqabench.progress import Reporter
@@ -185,7 +186,7 @@ def make_plan(
     if split is not None and len(datasets) != 1:
         raise ConfigError(f"--split is for one data set, found {len(datasets)}; add --dataset NAME")
     attacks = _unique(attack(text) for text in benchmark.attacks)
-    chains = _chains(benchmark)
+    chains = _chains(benchmark, home.reporter)
     sources = [Chain.parse(spec) for a in attacks for spec in a.component.sources()]
     entries: list[Entry] = []
     for text in datasets:
@@ -204,10 +205,20 @@ def make_plan(
     return Plan(tuple(entries), attacks, benchmark.eps, benchmark)
 
 
-def _chains(benchmark: Benchmark) -> list[tuple[Chain, bool]]:
+def _chains(benchmark: Benchmark, reporter: Reporter) -> list[tuple[Chain, bool]]:
     """Every defense once, the reference first, with whether it is the reference."""
     reference = Chain.parse(benchmark.reference) if benchmark.reference else None
     chains = {c.canonical: c for c in map(Chain.parse, benchmark.defenses)}
+    missing = []
+    for spec in benchmark.if_installed:
+        try:
+            chain = Chain.parse(spec)
+        except UnknownNameError:
+            missing.append(spec)
+        else:
+            chains[chain.canonical] = chain
+    if missing:
+        reporter.say(f"skipped, because nothing installs them yet: {', '.join(missing)}")
     ordered = ({reference.canonical: reference} if reference else {}) | chains
     return [
         (c, reference is not None and c.canonical == reference.canonical) for c in ordered.values()

@@ -1,0 +1,64 @@
+"""The paper's experiments as files: each of them makes a plan as it stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import Workplace
+
+from iqabench.chains import Chain
+from iqabench.cli import main
+from iqabench.config import load_benchmark
+from iqabench.planning import attack
+from iqabench.registry import DATASETS, DEFENSES
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "benchmarks").glob("*.yaml"))
+METHODS = {"dbcnn", "nima", "resnet", "lwta", "denoise", "sat", "cprl"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("place"))
+
+
+def test_every_experiment_has_a_file() -> None:
+    names = ["figure-6", "table-5", "table-6", "tables-1-2-4"]
+    assert [path.stem for path in FILES] == names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_what_a_file_names_exists_and_trains_as_the_paper_says(path: Path) -> None:
+    benchmark = load_benchmark(path, {})
+    for spec in benchmark.defenses:
+        Chain.parse(spec)
+    for spec in benchmark.attacks:
+        attack(spec)
+    assert set(benchmark.datasets) <= set(DATASETS.names()) - {"demo", "biq2021"}
+    for name in benchmark.datasets:
+        conditions = benchmark.conditions(name)
+        assert (conditions.recipe, conditions.backbone) == ("paper", "resnet50")
+    if benchmark.if_installed:
+        assert {*benchmark.defenses, *benchmark.if_installed} == METHODS
+    assert 1.0 in benchmark.eps
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_file_runs_small(
+    path: Path, place: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--dataset", "biq2021", "--recipe", "demo", "--seed", "0"]
+    small += ["--backbone", "demo_net", "--backbone-weights", "none"]
+    places = ["--data-root", str(place.data), "--store", str(place.store)]
+    flags = ["--config", str(path), "--out", str(tmp_path / "run"), *small, *places]
+    assert main(["run", *flags, "--dry-run", "--json"]) == 0
+    captured = capsys.readouterr()
+    cells = json.loads(captured.out)["cells"]
+    benchmark = load_benchmark(path, {})
+    later = [name for name in benchmark.if_installed if name not in DEFENSES.names()]
+    assert all(name in captured.err for name in later)
+    now = {"resnet", *benchmark.defenses, *benchmark.if_installed} - {*later}
+    attacked = len(benchmark.attacks) * len(benchmark.eps)
+    assert len(cells) == len(now) * (1 + attacked)
