@@ -15,7 +15,7 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 
 demo: $(VENV)/.core
-	$(BIN)/iqabench run --defense resnet --attack fgsm --eps 1,2,4 --out runs/demo
+	$(BIN)/iqabench run --defense cprl --attack fgsm --eps 1,2,4 --out runs/demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(if $(SLOW),-m "not gpu")
