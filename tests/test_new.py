@@ -238,6 +238,7 @@ def test_a_new_attack_and_data_set_run_together_with_a_new_defense(tmp_path: Pat
         pairs = [line.split(",")[:2] for line in table]
         lines += [f"{image},{100 * float(mos):g}" for image, mos in pairs]
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    environment.run("-m", "iqabench", "data", "check", "my-dataset", "--data-root", ".")
     config = write_config(tmp_path / "tiny.yaml", eps=[1])
     document = yaml.safe_load(config.read_text())
     config.write_text(yaml.safe_dump(document | {"data_root": str(tmp_path)}))

@@ -23,6 +23,8 @@ Kind = Literal["defense", "attack", "dataset"]
 
 LONGEST = 24
 """Characters of a name; the templates keep to lines of 100 characters up to here."""
+_SMALL = "--recipe demo --backbone demo_net --backbone-weights none"
+"""A first run that downloads no weights and takes minutes on a CPU."""
 _NAME = re.compile(r"[A-Za-z]([A-Za-z0-9_-]*[A-Za-z0-9])?")
 _TAKEN = {*api.__all__, *dir(builtins), "Path", "Tensor", "I", "O"}
 """No name for a class: imported by a template, built into Python, or hard to read."""
@@ -86,7 +88,7 @@ class Skeleton:
         run = {
             "defense": f"--defense {self.name} --attack fgsm --eps 1,2,4",
             "attack": f"--defense resnet --attack {self.name} --eps 1,2,4",
-            "dataset": f"--dataset {self.name} --data-root DIR",
+            "dataset": f"--dataset {self.name} --data-root DIR {_SMALL}",
         }[self.kind]
         return [
             f"pip install -e {shlex.quote(f'{there}[test]')}",
