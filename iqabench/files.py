@@ -131,6 +131,36 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
         raise OutputError(f"cannot make {path}: {e}") from e
 
 
+def new_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Have ``fill`` write a folder that appears as ``path`` when it is whole; it must be new.
+
+    An empty folder that is there is kept, with what it may do, and gets the entries when all of
+    them are written.
+
+    Raises:
+        OutputError: ``path`` is there and is no empty folder, or the operating system refused.
+    """
+    try:
+        there = path.exists() or path.is_symlink()
+        if there and not (path.is_dir() and not any(path.iterdir())):
+            raise OutputError(f"{path} is there and is no empty folder; nothing was written")
+        parent = path if there else path.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{path.name}.", suffix=".tmp"))
+        try:
+            fill(temporary)
+            if there:
+                for entry in sorted(temporary.iterdir()):
+                    entry.replace(path / entry.name)
+            else:
+                temporary.chmod(0o755)
+                temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as e:
+        raise OutputError(f"cannot make {path}: {e.strerror or e}") from e
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that killed processes left; only under a lock of ``folder``.
 

@@ -3,71 +3,20 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-import sysconfig
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from fresh_environment import LIMIT, Environment, missing_tools
 from PIL import Image
 
 PLUGIN = Path(__file__).parent / "plugin_example"
-LIMIT = 400
-
-
-class Environment:
-    """A fresh virtual environment that sees the packages of this one but installs into itself."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.python = folder / "venv" / "bin" / "python"
-        subprocess.run(
-            [sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=LIMIT
-        )
-        here = sysconfig.get_paths()["purelib"]
-        there = self.run("-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])")
-        site = Path(there.strip())
-        for bundled in (*site.glob("setuptools*"), *site.glob("*distutils*")):
-            # Older Pythons bundle one that cannot build a wheel by itself.
-            shutil.rmtree(bundled) if bundled.is_dir() else bundled.unlink()
-        # addsitedir, not a bare path, so that an editable install of iqabench is seen as well.
-        line = f"import site; site.addsitedir({here!r})\n"
-        (site / "packages-of-the-tests.pth").write_text(line)
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "IQABENCH"))}
-        found = subprocess.run(
-            [str(self.python), *arguments],
-            cwd=self.folder,
-            env=kept | {"OMP_NUM_THREADS": "1", "HOME": str(self.folder)},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        assert found.returncode == code, found.stdout + found.stderr
-        return found.stdout
-
-    def iqabench(self, *arguments: str) -> Any:
-        return json.loads(self.run("-m", "iqabench", *arguments, "--json"))
-
-
-def missing_tools() -> str | None:
-    for module in ("setuptools", "venv", "ensurepip"):
-        if importlib.util.find_spec(module) is None:
-            return f"{module} is not there"
-    version = metadata.version("setuptools")
-    if tuple(map(int, version.split(".")[:2])) < (70, 1) and not importlib.util.find_spec("wheel"):
-        return f"setuptools {version} builds no wheel by itself"
-    return None
 
 
 def write_images(folder: Path) -> None:
@@ -103,8 +52,7 @@ def test_the_example_plugin_is_installed_and_runs_a_whole_benchmark(tmp_path: Pa
         pytest.skip(f"{reason}, so nothing can be installed without a network")
     source = shutil.copytree(PLUGIN, tmp_path / "source")  # building writes into its folder
     environment = Environment(tmp_path)
-    flags = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    environment.run("-m", "pip", "install", "--quiet", *flags, str(source))
+    environment.install(source)
 
     listed = environment.iqabench("list")
     ours = {

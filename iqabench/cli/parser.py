@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for add in (_add_run, _add_train, _add_data, _add_list, _add_show, _add_report, _add_compare):
         add(commands)
+    _add_new(commands)
     return parser
 
 
@@ -198,3 +199,18 @@ def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--json", action="store_true", help="every line as one JSON document on standard output"
     )
+
+
+def _add_new(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "new",
+        "write a plugin package that works as it stands, to start from",
+        "iqabench new defense my_defense",
+    )
+    parser.add_argument("kind", choices=["defense", "attack", "dataset"])
+    parser.add_argument("name", metavar="NAME", help="what people will write: --defense NAME")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the package (default: iqabench-NAME)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")

@@ -1,0 +1,1 @@
+"""What ``iqabench new`` writes: a plugin package that keeps its contract as it stands."""
