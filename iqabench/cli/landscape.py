@@ -45,7 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
     label = origin if origin == "clean score" else f"{planes[0].mos:.4g}, {origin}"
     words = Words(
         f"Score around {side.image_ids[0]}",
-        [f"objective {objective}, mos: {label}", *facts_of(setting)],
+        ["dot: the image", f"objective {objective}", f"mos: {label}", *facts_of(setting)],
     )
     figure = draw_planes(planes, words)
     paths = save(setting.out, "landscape", figure, plane_table(planes))

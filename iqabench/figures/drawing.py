@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +16,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from iqabench.figures.channels import Channels
 from iqabench.figures.plane import Plane
 from iqabench.figures.twin import Twin
 from iqabench.files import write_bytes, write_text
-from iqabench.leaderboard.curves import LIGHT, to_png, to_svg
+from iqabench.leaderboard.curves import LETTER, LIGHT, to_png, to_svg
 
 NATURAL, ADVERSARIAL = LIGHT.lines[0], LIGHT.lines[1]
 SIDE = 2.9
 """Width and height of an image or a plane, in inches."""
-LEVELS = 7
-"""Contour lines of a plane, at most."""
+FACTS = 8.8
+"""Font size of the facts."""
+LEVELS = 8
+"""Contour lines of a plane, at most; they stand at the ticks of the colour bar."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def save(out: Path, name: str, figure: Figure, table: Sequence[Sequence[object]]
 
 def draw_twin(twin: Twin, words: Words) -> Figure:
     """Draw an image, its adversarial twin and the amplified difference, with the scores."""
-    figure, axes = _canvas(words, columns=3, gap=0.18, bottom=0.62, right=0.2, left=0.2)
+    figure, axes = _canvas(words, columns=3, top=0.92, bottom=0.45, gap=0.18)
     clean, attacked = twin.numbers["clean_score"], twin.numbers["score"]
     level = f"{twin.eps_255:g}/255"
     shown = (
@@ -91,12 +95,13 @@ def draw_twin(twin: Twin, words: Words) -> Figure:
 
 def draw_planes(planes: Sequence[Plane], words: Words) -> Figure:
     """Draw the planes of one or two defenses side by side on one colour scale."""
-    figure, axes = _canvas(words, columns=len(planes), gap=0.35, bottom=0.62, right=1.0, left=0.72)
+    figure, axes = _canvas(words, columns=len(planes), gap=0.3, left=0.72, right=0.85)
     values = [value for plane in planes for row in plane.scores for value in row]
     low, high = min(values), max(values)
     scale = Normalize(low, high if high > low else low + 1e-6)
+    lines = [v for v in MaxNLocator(LEVELS).tick_values(low, high) if low <= v <= high]
     for number, (ax, plane) in enumerate(zip(axes, planes, strict=True)):
-        _plane(ax, plane, scale)
+        _plane(ax, plane, scale, lines)
         if number:
             ax.tick_params(labelleft=False)
         else:
@@ -104,8 +109,8 @@ def draw_planes(planes: Sequence[Plane], words: Words) -> Figure:
     last = axes[-1].get_position()
     width = float(figure.get_size_inches()[0])
     beside = figure.add_axes((last.x1 + 0.15 / width, last.y0, 0.13 / width, last.height))
-    bar = figure.colorbar(ScalarMappable(scale, "viridis"), cax=beside)
-    bar.set_label("score", fontsize=9, color=LIGHT.faint)
+    bar = figure.colorbar(ScalarMappable(scale, "viridis"), cax=beside, ticks=lines)
+    bar.ax.set_title("score", fontsize=9, color=LIGHT.faint, pad=6, loc="left")
     bar.ax.tick_params(labelsize=8.5, colors=LIGHT.faint, length=3)
     bar.outline.set_visible(False)
     return figure
@@ -113,13 +118,17 @@ def draw_planes(planes: Sequence[Plane], words: Words) -> Figure:
 
 def draw_channels(channels: Channels, words: Words) -> Figure:
     """Draw channel means in descending natural magnitude, and below them what the attack did."""
-    size = (7.6, 4.6)
+    more = _more(words, 7.6)
+    size = (7.6, 4.6 + more)
     figure = _figure(size)
     upper, lower = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": (2.2, 1), "hspace": 0.14}
     )
     figure.subplots_adjust(
-        left=0.85 / size[0], right=1 - 0.2 / size[0], top=1 - 0.95 / size[1], bottom=0.5 / size[1]
+        left=0.85 / size[0],
+        right=1 - 0.2 / size[0],
+        top=1 - (0.75 + more) / size[1],
+        bottom=0.5 / size[1],
     )
     _words(figure, words)
     natural, adversarial = np.array(channels.natural), np.array(channels.adversarial)
@@ -143,18 +152,19 @@ def draw_channels(channels: Channels, words: Words) -> Figure:
     return figure
 
 
-def _plane(ax: Axes, plane: Plane, scale: Normalize) -> None:
+def _plane(ax: Axes, plane: Plane, scale: Normalize, lines: Sequence[float]) -> None:
     steps, scores = np.array(plane.steps), np.array(plane.scores)
     half = (steps[1] - steps[0]) / 2
     extent = (steps[0] - half, steps[-1] + half, steps[0] - half, steps[-1] + half)
     ax.imshow(
         scores, origin="lower", extent=extent, norm=scale, cmap="viridis", interpolation="nearest"
     )
-    lines = np.linspace(scale.vmin or 0.0, scale.vmax or 1.0, LEVELS + 2)[1:-1]
-    if np.any((lines > scores.min()) & (lines < scores.max())):
-        drawn = ax.contour(steps, steps, scores, levels=lines, colors="white", linewidths=0.8)
-        ax.clabel(drawn, fmt="%.3g", fontsize=7)
+    between = [v for v in lines if scores.min() < v < scores.max()]
+    if between:
+        ax.contour(steps, steps, scores, levels=between, colors="white", linewidths=0.8)
     ax.plot([0], [0], marker="o", markersize=6, markerfacecolor="white", markeredgecolor="black")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
     source = "" if plane.gradient_from == "own" else f", gradient of {plane.gradient_from}"
     _panel_title(ax, f"{plane.defense}{source}\nclean score {plane.clean_score:.4f}")
     ax.set_xlabel("FGSM direction (1/255)", fontsize=9, color=LIGHT.faint)
@@ -164,12 +174,18 @@ def _plane(ax: Axes, plane: Plane, scale: Normalize) -> None:
 
 
 def _canvas(
-    words: Words, *, columns: int, gap: float, bottom: float, left: float, right: float
+    words: Words,
+    *,
+    columns: int,
+    gap: float,
+    top: float = 1.12,
+    bottom: float = 0.52,
+    left: float = 0.2,
+    right: float = 0.2,
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with a row of square axes; lengths in inches."""
-    top = 1.12
     width = left + columns * SIDE + (columns - 1) * gap + right
-    height = top + SIDE + bottom
+    height = top + _more(words, width) + SIDE + bottom
     figure = _figure((width, height))
     axes = [
         figure.add_axes(
@@ -194,30 +210,46 @@ def _figure(size: tuple[float, float]) -> Figure:
 
 def _words(figure: Figure, words: Words) -> None:
     width, height = (float(x) for x in figure.get_size_inches())
-    left = 0.2 / width
-    for text, down, most, bold in (
-        (words.title, 0.16, 12.0, True),
-        (" · ".join(words.facts), 0.43, 8.8, False),
+    title = min(12.0, (width - 0.4) / (LETTER * 1.1 * len(words.title)))
+    for text, down, size, bold in (
+        (words.title, 0.16, title, True),
+        ("\n".join(_lines(words, width)), 0.43, FACTS, False),
     ):
-        letters = width - 0.4
-        size = min(most, letters / (0.0093 * max(len(text), 1)))
         figure.text(
-            left,
+            0.2 / width,
             1 - down / height,
             text,
             fontsize=size,
             fontweight="bold" if bold else "normal",
             va="top",
             color=LIGHT.ink if bold else LIGHT.faint,
+            linespacing=1.25,
             parse_math=False,
         )
+
+
+def _lines(words: Words, width: float) -> list[str]:
+    """Return the facts in as many lines as they need at this width in inches."""
+    lines = [""]
+    for fact in words.facts:
+        longer = f"{lines[-1]} · {fact}" if lines[-1] else fact
+        if lines[-1] and len(longer) * LETTER * FACTS > width - 0.4:
+            lines.append(fact)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _more(words: Words, width: float) -> float:
+    """Return the height of the lines of facts after the first, in inches."""
+    return 1.4 * FACTS / 72 * (len(_lines(words, width)) - 1)
 
 
 def _panel_title(ax: Axes, text: str) -> None:
     lines = [
         part
         for line in text.split("\n")
-        for part in textwrap.wrap(line.replace(",", ", "), 44, max_lines=2, placeholder="...")
+        for part in textwrap.wrap(re.sub(",(?! )", ", ", line), 44, max_lines=2, placeholder="...")
     ]
     shown = "\n".join(lines)
     ax.set_title(shown, loc="left", fontsize=9.5, color=LIGHT.ink, pad=6, parse_math=False)
