@@ -49,7 +49,7 @@ class Studio:
         return next(p for p in folder.iterdir() if p.name.lower() == image_id.lower())
 
     def expected(self, number: int, column: str = "score") -> float:
-        return float(self.cell[column][number])  # type: ignore[arg-type]
+        return float(self.cell[column][number])
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +160,15 @@ def test_a_gradient_of_zero_is_no_direction(
     assert not (tmp_path / "out").exists()
 
 
-def test_activations_are_the_means_of_the_layer(studio: Studio, tmp_path: Path) -> None:
-    assert studio.draw(tmp_path, "activations", "--eps", "4", "--batch-size", "5") == 0
+def _mean(studio: Studio, column: str) -> float:
+    return sum(studio.expected(i, column) for i in range(12)) / 12
+
+
+def test_activations_are_the_means_of_the_layer(
+    studio: Studio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert studio.draw(tmp_path, "activations", "--eps", "4", "--batch-size", "5", "--json") == 0
     files(tmp_path, "activations")
     table = rows(tmp_path / "activations.csv")
     natural = [float(r["natural"]) for r in table]
@@ -173,10 +180,20 @@ def test_activations_are_the_means_of_the_layer(studio: Studio, tmp_path: Path) 
     paths = [studio.image(str(i)) for i in studio.cell["image_id"]]
     pixels = np.stack([decode_image(p, resize=32) for p in paths])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    with torch.no_grad():
-        means = net.eval().backbone(images).mean((0, 2, 3))  # type: ignore[operator]
-    assert natural == pytest.approx([float(means[int(r["channel"])]) for r in table], abs=1e-5)
-    assert natural != pytest.approx([float(r["adversarial"]) for r in table], abs=1e-4)
+    moving = images.clone().requires_grad_()
+    away = torch.where(torch.tensor([float(v or 0) for v in studio.cell["mos"]]) > 0.5, -1.0, 1.0)
+    (gradient,) = torch.autograd.grad((away * net.eval().logit(moving)).sum(), moving)
+    attacked = (images + 4 / 255 * gradient.sign()).clamp(0, 1)
+    values: list[float] = []
+    for column, shown in (("natural", images), ("adversarial", attacked)):
+        with torch.no_grad():
+            means = net.backbone(shown).mean((0, 2, 3))  # type: ignore[operator]
+        values = [float(r[column]) for r in table]
+        assert values == pytest.approx([float(means[int(r["channel"])]) for r in table], abs=1e-4)
+    assert natural != pytest.approx(values, abs=1e-3)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["mean_score"] == pytest.approx(_mean(studio, "clean_score"), abs=2e-5)
+    assert answer["mean_score_attacked"] == pytest.approx(_mean(studio, "score"), abs=2e-5)
 
 
 def test_activations_of_some_images_and_another_layer(

@@ -71,7 +71,8 @@ class Means:
         return self.total / self.count
 
     def _add(self, output: Tensor) -> None:
-        means = output.detach().double().mean((2, 3)).sum(0).cpu()
+        # Sums in float64, which not every device has.
+        means = output.detach().float().mean((2, 3)).cpu().double().sum(0)
         self.total = means if self.total is None else self.total + means
         self.count += len(output)
 
