@@ -11,23 +11,20 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from iqabench.chains import Chain
-from iqabench.checkpoints import Checkpoint
 from iqabench.contracts.attack import Attack
-from iqabench.contracts.noise import Noise
 from iqabench.contracts.objective import Facts
-from iqabench.contracts.regressor import Expectation, Regressor
+from iqabench.contracts.regressor import Regressor
 from iqabench.errors import OutputError, ResultsError, UsageError
 from iqabench.files import remove_leftovers
+from iqabench.models import Models
 from iqabench.planning import Entry, Plan
 from iqabench.progress import Reporter
 from iqabench.records import NOTHING, Attacked, Recorder
 from iqabench.registry import Named
 from iqabench.results import CLEAN, find_cells, read_cell, read_columns
 from iqabench.scoring import Scores
-from iqabench.seeding import exact_kernels, lent_rng, seed_torch
-from iqabench.sweeping import Conditions, FittingBatches, Sweep, clean_scores
-from iqabench.training import Training, find_or_train
+from iqabench.seeding import exact_kernels
+from iqabench.sweeping import Conditions, Sweep, clean_scores
 
 
 @dataclass
@@ -145,9 +142,9 @@ class _EntryRun:
         """Compute every missing cell; what a plugin raises fails its own cells only."""
         recipe_key, weights = "", None
         try:
-            checkpoint = self._train(self.entry.training)
+            checkpoint = self.models.checkpoint(self.entry.training)
             recipe_key, weights = checkpoint.recipe_key, checkpoint.card()["weights_sha256"]
-            regressor = self._defended(self.entry.chain, self.entry.training, checkpoint)
+            regressor = self.models.defended(self.entry.chain, self.entry.training, checkpoint)
             draws = self.plan.benchmark.score_draws if regressor.stochastic else 1
             recorder = self._recorder(recipe_key, weights, draws)
             clean = self._clean(regressor, recorder)
@@ -175,16 +172,12 @@ class _EntryRun:
         runner = self.runner
         return Recorder(runner.run, self.entry, recipe_key, weights, draws, runner.device)
 
-    def _train(self, training: Training) -> Checkpoint:
+    @property
+    def models(self) -> Models:
+        """Where trained regressors come from."""
         runner = self.runner
-        return find_or_train(training, runner.store, runner.device, runner.reporter)
-
-    def _defended(self, chain: Chain, training: Training, checkpoint: Checkpoint) -> Regressor:
-        trained = training.build(checkpoint)
-        with lent_rng():
-            seed_torch("wrap", training.seed)
-            whole = chain.wrap_trained(trained)
-        return whole.eval().requires_grad_(False).to(self.runner.device)
+        draws = self.plan.benchmark.attack_draws
+        return Models(runner.store, runner.device, runner.reporter, draws)
 
     def _clean(self, regressor: Regressor, recorder: Recorder) -> Scores:
         if recorder.finds(NOTHING, 0.0):
@@ -205,7 +198,7 @@ class _EntryRun:
     ) -> None:
         draws = self.plan.benchmark.attack_draws if regressor.stochastic else None
         try:
-            sources = self._sources(attack.component)
+            sources = self.models.sources(self.entry, attack.component)
         except UsageError:
             raise
         except Exception as e:
@@ -240,11 +233,7 @@ class _EntryRun:
         """Return a sweep whose attack is prepared, fitted if need be, and passed at eps 0."""
         data, conditions = self.entry.data, self.conditions
         sweep = Sweep(attack.prepare(facts), regressor, data.test, clean, conditions)
-        if attack.needs_fit:
-            batches = FittingBatches(data.train, conditions)
-            noise = Noise(self.entry.seed, ("fit",), scope="fit")
-            sweep.attack = sweep.attack.fit(sweep.target, batches, eps_255 / 255, noise)
-        sweep.self_check()
+        sweep.make_ready(data.train, eps_255)
         return sweep
 
     def _sweep(
@@ -260,19 +249,6 @@ class _EntryRun:
                 cost = sweep.cost(eps_255)
                 recorder.done(attacked, eps, sweep.clean, outcome.columns, cost)
                 self.summary.computed += 1
-
-    def _sources(self, attack: Attack) -> dict[str, tuple[str, Regressor]]:
-        """Train or find the defenses that a transfer attack starts from, with their hashes."""
-        found: dict[str, tuple[str, Regressor]] = {}
-        for spec in attack.sources():
-            chain = Chain.parse(spec)
-            training = self.entry.sibling(chain)
-            checkpoint = self._train(training)
-            source = self._defended(chain, training, checkpoint)
-            if source.stochastic:
-                source = Expectation(source, draws=self.plan.benchmark.attack_draws)
-            found[spec] = (checkpoint.card()["weights_sha256"], source)
-        return found
 
     def _fail(
         self, recorder: Recorder, attacked: Attacked, eps_255: Sequence[float], error: Exception

@@ -85,6 +85,19 @@ class Sweep:
         )
         self.seconds = 0.0
 
+    def make_ready(self, train: Side, eps_255: float) -> None:
+        """Fit the attack if it needs it, then pass it at eps 0; see ``self_check``.
+
+        Args:
+            train: The training images, for attacks that are fitted.
+            eps_255: Radius of the fit, in grey levels.
+        """
+        if self.attack.needs_fit:
+            batches = FittingBatches(train, self.conditions)
+            noise = Noise(self.conditions.seed, ("fit",), scope="fit")
+            self.attack = self.attack.fit(self.target, batches, eps_255 / 255, noise)
+        self.self_check()
+
     def self_check(self) -> None:
         """Attack one batch at eps 0, which must give the clean scores back.
 
@@ -120,6 +133,18 @@ class Sweep:
         self.passes = (self.tally.forwards - before[0], self.tally.backwards - before[1])
         return outcomes
 
+    def attacked(self, eps_255: float) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+        """Yield (clean images, attacked images, numbers), batch by batch, at one radius.
+
+        For those who look at the images themselves; ``run`` computes cells.
+
+        Raises:
+            BudgetError: The attack left the ball or the pixel range.
+            CellError: It changed its input images.
+        """
+        for _, images, attacked, numbers in self._moves([eps_255]):
+            yield images, self._checked(images, attacked, eps_255), numbers
+
     def cost(self, eps_255: Sequence[float]) -> dict[str, object]:
         """Return passes per image, queries, seconds and memory of the last run."""
         count = len(self.side)
@@ -134,29 +159,38 @@ class Sweep:
         }
 
     def _run(self, outcomes: dict[float, Outcome], progress: Counter) -> None:
-        done = 0
+        *_, last = outcomes
+        for eps_255, images, attacked, numbers in self._moves(list(outcomes)):
+            outcome = outcomes[eps_255]
+            if outcome.error is None:
+                self._take(outcome, eps_255, images, attacked, numbers)
+            if eps_255 == last:
+                progress(numbers[-1] + 1, len(self.side))
+
+    def _moves(self, eps_255: Sequence[float]) -> Iterator[tuple[float, Tensor, Tensor, list[int]]]:
+        """Yield (radius, clean images, what the attack returned, numbers) of every batch."""
         for images, mos, numbers in self.side.batches(self.conditions.batch_size):
             images = images.to(self.conditions.device)
             mos = mos.to(self.conditions.device)
             results = self.attack.sweep(
-                self.target, images, mos, [e / 255 for e in outcomes], self._noise(numbers)
+                self.target, images, mos, [e / 255 for e in eps_255], self._noise(numbers)
             )
             kept = images.clone()
-            for (eps_255, outcome), attacked in zip(outcomes.items(), results, strict=True):
+            for eps, attacked in zip(eps_255, results, strict=True):
                 if not torch.equal(images, kept):
                     raise CellError("the attack changed its input images in place")
-                if outcome.error is None:
-                    self._take(outcome, eps_255, kept, attacked, numbers)
-            done += len(numbers)
-            progress(done, len(self.side))
+                yield eps, kept, attacked, numbers
+
+    def _checked(self, images: Tensor, attacked: Tensor, eps_255: float) -> Tensor:
+        return budget.check(
+            images, attacked, eps=eps_255 / 255, threat_model=self.attack.threat_model
+        )
 
     def _take(
         self, outcome: Outcome, eps_255: float, images: Tensor, attacked: Tensor, numbers: list[int]
     ) -> None:
         try:
-            adversarial = budget.check(
-                images, attacked, eps=eps_255 / 255, threat_model=self.attack.threat_model
-            )
+            adversarial = self._checked(images, attacked, eps_255)
         except BudgetError as e:
             outcome.error = e
             return

@@ -33,7 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for add in (_add_run, _add_train, _add_data, _add_list, _add_show, _add_report, _add_compare):
         add(commands)
-    _add_new(commands)
+    for add in (_add_new, _add_show_attack, _add_landscape, _add_activations):
+        add(commands)
     return parser
 
 
@@ -43,7 +44,7 @@ def _command(
     parser = commands.add_parser(
         name, help=text, description=text, epilog=f"example: {example}", allow_abbrev=False
     )
-    parser.set_defaults(execute=_late(f"iqabench.cli.{name}"))
+    parser.set_defaults(execute=_late(f"iqabench.cli.{name.replace('-', '_')}"))
     return parser
 
 
@@ -212,5 +213,90 @@ def _add_new(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("name", metavar="NAME", help="what people will write: --defense NAME")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the package (default: iqabench-NAME)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _add_show_attack(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "show-attack",
+        "draw an image, its adversarial twin and the amplified difference (Figure 1)",
+        "iqabench show-attack photo.jpg --defense resnet --attack pgd:objective=reflect --eps 2",
+    )
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="any image file")
+    _add_label(parser)
+    _add_figure(parser, eps="1", meaning="L-infinity radius in grey levels")
+
+
+def _add_landscape(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "landscape",
+        "draw the score over the FGSM direction and a random one (Figure 4)",
+        "iqabench landscape --image photo.jpg --defense resnet --defense cprl",
+    )
+    image = parser.add_mutually_exclusive_group(required=True)
+    image.add_argument("--image", type=Path, metavar="IMAGE", help="any image file")
+    image.add_argument("--image-id", metavar="ID", help="an image of the data set's test side")
+    _add_label(parser)
+    parser.add_argument(
+        "--points",
+        type=int,
+        default=21,
+        metavar="N",
+        help="grid points along an axis, odd (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--direction-from",
+        metavar="SURROGATE",
+        help="take the gradient of a defense's surrogate, such as mask_removed",
+    )
+    _add_figure(parser, eps="4", meaning="how far both axes go, in grey levels")
+
+
+def _add_activations(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "activations",
+        "draw a layer's channel activations, natural against adversarial (Figure 5)",
+        "iqabench activations --defense cprl --layer stages.3.act --eps 4",
+    )
+    parser.add_argument(
+        "--layer", metavar="PATH", help="an activation of the backbone (default: the last)"
+    )
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="images, spread over the test side (default: all)"
+    )
+    _add_figure(parser, eps="1", meaning="L-infinity radius in grey levels")
+
+
+def _add_label(parser: _Parser) -> None:
+    parser.add_argument(
+        "--mos",
+        type=float,
+        metavar="X",
+        help="label that the attack is told (default: the data set's, else the clean score)",
+    )
+
+
+def _add_figure(parser: _Parser, *, eps: str, meaning: str) -> None:
+    _add_conditions(parser)
+    parser.add_argument(
+        "--attack",
+        default="fgsm:objective=reflect",
+        metavar="SPEC",
+        help="the attack (default: %(default)s)",
+    )
+    parser.add_argument("--eps", default=eps, metavar="N", help=f"{meaning} (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="images per pass; changes no number"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/figures"),
+        metavar="DIR",
+        help="where the PNG, SVG and CSV go (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")

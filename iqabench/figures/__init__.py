@@ -1,0 +1,1 @@
+"""Figures of single images and layers, as the reference paper has them."""

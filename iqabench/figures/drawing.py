@@ -1,0 +1,271 @@
+"""The pictures themselves; the only place of this package that knows matplotlib."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from iqabench.figures.channels import Channels
+from iqabench.figures.plane import Plane
+from iqabench.figures.twin import Twin
+from iqabench.files import write_bytes, write_text
+from iqabench.leaderboard.curves import LETTER, LIGHT, to_png, to_svg
+
+NATURAL, ADVERSARIAL = LIGHT.lines[0], LIGHT.lines[1]
+SIDE = 2.9
+"""Width and height of an image or a plane, in inches."""
+FACTS = 8.8
+"""Font size of the facts."""
+LEVELS = 8
+"""Contour lines of a plane, at most; they stand at the ticks of the colour bar."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What stands above a figure.
+
+    Attributes:
+        title: First line.
+        facts: Second line, joined by dots.
+    """
+
+    title: str
+    facts: Sequence[str]
+
+
+def save(out: Path, name: str, figure: Figure, table: Sequence[Sequence[object]]) -> list[Path]:
+    """Write a figure as PNG and SVG beside its numbers as CSV; each file whole or not at all.
+
+    Floats keep nine digits, which is all that float32 has.
+
+    Returns:
+        The three paths.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in table
+    )
+    png, svg = to_png(figure), to_svg(figure)
+    paths = [out / f"{name}.{kind}" for kind in ("png", "svg", "csv")]
+    write_bytes(paths[0], png)
+    write_bytes(paths[1], svg)
+    write_text(paths[2], text.getvalue())
+    return paths
+
+
+def draw_twin(twin: Twin, words: Words) -> Figure:
+    """Draw an image, its adversarial twin and the amplified difference, with the scores."""
+    figure, axes = _canvas(words, columns=3, top=0.92, bottom=0.45, gap=0.18)
+    clean, attacked = twin.numbers["clean_score"], twin.numbers["score"]
+    level = f"{twin.eps_255:g}/255"
+    shown = (
+        (twin.clean, "natural", f"score {clean:.4f}"),
+        (twin.adversarial, f"adversarial, eps = {level}", f"score {attacked:.4f}"),
+        (twin.difference, f"difference times {twin.factor:.4g}", "grey: unchanged"),
+    )
+    for ax, (pixels, title, below) in zip(axes, shown, strict=True):
+        ax.imshow(_picture(pixels), interpolation="nearest")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        _panel_title(ax, title)
+        ax.set_xlabel(below, fontsize=11, color=LIGHT.ink, labelpad=7)
+    change = attacked - clean
+    axes[1].set_xlabel(f"score {attacked:.4f} ({change:+.4f})", fontsize=11, labelpad=7)
+    return figure
+
+
+def draw_planes(planes: Sequence[Plane], words: Words) -> Figure:
+    """Draw the planes of one or two defenses side by side on one colour scale."""
+    figure, axes = _canvas(words, columns=len(planes), gap=0.3, left=0.72, right=0.85)
+    values = [value for plane in planes for row in plane.scores for value in row]
+    low, high = min(values), max(values)
+    scale = Normalize(low, high if high > low else low + 1e-6)
+    lines = [v for v in MaxNLocator(LEVELS).tick_values(low, high) if low <= v <= high]
+    for number, (ax, plane) in enumerate(zip(axes, planes, strict=True)):
+        _plane(ax, plane, scale, lines)
+        if number:
+            ax.tick_params(labelleft=False)
+        else:
+            ax.set_ylabel("random direction (1/255)", fontsize=9, color=LIGHT.faint)
+    last = axes[-1].get_position()
+    width = float(figure.get_size_inches()[0])
+    beside = figure.add_axes((last.x1 + 0.15 / width, last.y0, 0.13 / width, last.height))
+    bar = figure.colorbar(ScalarMappable(scale, "viridis"), cax=beside, ticks=lines)
+    bar.ax.set_title("score", fontsize=9, color=LIGHT.faint, pad=6, loc="left")
+    bar.ax.tick_params(labelsize=8.5, colors=LIGHT.faint, length=3)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def draw_channels(channels: Channels, words: Words) -> Figure:
+    """Draw channel means in descending natural magnitude, and below them what the attack did."""
+    more = _more(words, 7.6)
+    size = (7.6, 4.6 + more)
+    figure = _figure(size)
+    upper, lower = figure.subplots(
+        2, 1, sharex=True, gridspec_kw={"height_ratios": (2.2, 1), "hspace": 0.14}
+    )
+    figure.subplots_adjust(
+        left=0.85 / size[0],
+        right=1 - 0.2 / size[0],
+        top=1 - (0.75 + more) / size[1],
+        bottom=0.5 / size[1],
+    )
+    _words(figure, words)
+    natural, adversarial = np.array(channels.natural), np.array(channels.adversarial)
+    edges = np.arange(len(natural) + 1) + 0.5
+    upper.stairs(natural, edges, fill=True, color=NATURAL, alpha=0.35, label="natural")
+    upper.stairs(
+        adversarial, edges, baseline=None, color=ADVERSARIAL, linewidth=1.1, label="adversarial"
+    )
+    upper.set_ylabel("mean activation", fontsize=9, color=LIGHT.faint)
+    upper.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=LIGHT.ink)
+    lower.stairs(adversarial - natural, edges, fill=True, color=ADVERSARIAL, alpha=0.75)
+    lower.set_ylabel("change", fontsize=9, color=LIGHT.faint)
+    lower.set_xlabel(
+        "channels by natural magnitude, descending", fontsize=9, color=LIGHT.faint, labelpad=4
+    )
+    lower.set_xlim(edges[0], edges[-1])
+    for ax in (upper, lower):
+        _plain(ax)
+        ax.axhline(0, color=LIGHT.faint, linewidth=0.8)
+    figure.align_ylabels([upper, lower])
+    return figure
+
+
+def _plane(ax: Axes, plane: Plane, scale: Normalize, lines: Sequence[float]) -> None:
+    steps, scores = np.array(plane.steps), np.array(plane.scores)
+    half = (steps[1] - steps[0]) / 2
+    extent = (steps[0] - half, steps[-1] + half, steps[0] - half, steps[-1] + half)
+    ax.imshow(
+        scores, origin="lower", extent=extent, norm=scale, cmap="viridis", interpolation="nearest"
+    )
+    between = [v for v in lines if scores.min() < v < scores.max()]
+    if between:
+        ax.contour(steps, steps, scores, levels=between, colors="white", linewidths=0.8)
+    ax.plot([0], [0], marker="o", markersize=6, markerfacecolor="white", markeredgecolor="black")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
+    source = "" if plane.gradient_from == "own" else f", gradient of {plane.gradient_from}"
+    _panel_title(ax, f"{plane.defense}{source}\nclean score {plane.clean_score:.4f}")
+    ax.set_xlabel("FGSM direction (1/255)", fontsize=9, color=LIGHT.faint)
+    ax.tick_params(colors=LIGHT.faint, labelsize=8.5, length=3)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def _canvas(
+    words: Words,
+    *,
+    columns: int,
+    gap: float,
+    top: float = 1.12,
+    bottom: float = 0.52,
+    left: float = 0.2,
+    right: float = 0.2,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a row of square axes; lengths in inches."""
+    width = left + columns * SIDE + (columns - 1) * gap + right
+    height = top + _more(words, width) + SIDE + bottom
+    figure = _figure((width, height))
+    axes = [
+        figure.add_axes(
+            (
+                (left + i * (SIDE + gap)) / width,
+                bottom / height,
+                SIDE / width,
+                SIDE / height,
+            )
+        )
+        for i in range(columns)
+    ]
+    _words(figure, words)
+    return figure, axes
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, facecolor=LIGHT.paper)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _words(figure: Figure, words: Words) -> None:
+    width, height = (float(x) for x in figure.get_size_inches())
+    title = min(12.0, (width - 0.4) / (LETTER * 1.1 * len(words.title)))
+    for text, down, size, bold in (
+        (words.title, 0.16, title, True),
+        ("\n".join(_lines(words, width)), 0.43, FACTS, False),
+    ):
+        figure.text(
+            0.2 / width,
+            1 - down / height,
+            text,
+            fontsize=size,
+            fontweight="bold" if bold else "normal",
+            va="top",
+            color=LIGHT.ink if bold else LIGHT.faint,
+            linespacing=1.25,
+            parse_math=False,
+        )
+
+
+def _lines(words: Words, width: float) -> list[str]:
+    """Return the facts in as many lines as they need at this width in inches."""
+    lines = [""]
+    for fact in words.facts:
+        longer = f"{lines[-1]} · {fact}" if lines[-1] else fact
+        if lines[-1] and len(longer) * LETTER * FACTS > width - 0.4:
+            lines.append(fact)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _more(words: Words, width: float) -> float:
+    """Return the height of the lines of facts after the first, in inches."""
+    return 1.4 * FACTS / 72 * (len(_lines(words, width)) - 1)
+
+
+def _panel_title(ax: Axes, text: str) -> None:
+    lines = [
+        part
+        for line in text.split("\n")
+        for part in textwrap.wrap(re.sub(",(?! )", ", ", line), 44, max_lines=2, placeholder="...")
+    ]
+    shown = "\n".join(lines)
+    ax.set_title(shown, loc="left", fontsize=9.5, color=LIGHT.ink, pad=6, parse_math=False)
+
+
+def _plain(ax: Axes) -> None:
+    ax.grid(axis="y", color=LIGHT.grid, linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set_color(LIGHT.faint)
+    ax.tick_params(colors=LIGHT.faint, labelsize=8.5, length=3)
+    ax.tick_params(axis="y", length=0)
+
+
+def _picture(pixels: Tensor) -> np.ndarray:
+    """Return an image as matplotlib takes it: ``(H, W, 3)``, 8 bits."""
+    picture: np.ndarray = (pixels * 255).round().byte().permute(1, 2, 0).numpy()
+    return picture
