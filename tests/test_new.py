@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -48,7 +49,14 @@ def load(skeleton: Skeleton, folder: Path, monkeypatch: pytest.MonkeyPatch) -> M
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.syspath_prepend(str(folder / "tests"))
     importlib.invalidate_caches()
-    return import_module(f"test_{skeleton.module}")
+    # By its path: one of our own tests may have the same name (test_noise).
+    path = next(folder.rglob(f"test_{skeleton.module}.py"))
+    spec = spec_from_file_location(f"made_{skeleton.module}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("kind", KINDS)
