@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +48,7 @@ def locked(run: Path) -> Iterator[None]:
     Raises:
         OutputError: It cannot be written, or another process holds it.
     """
+    ours = not run.exists()
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / ".lock")
@@ -65,8 +65,10 @@ def locked(run: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        if [path.name for path in run.iterdir()] == [".lock"]:  # the request came to nothing
-            shutil.rmtree(run, ignore_errors=True)
+        if ours and [path.name for path in run.glob("*")] == [".lock"]:
+            with contextlib.suppress(OSError):  # the request came to nothing
+                (run / ".lock").unlink()
+                run.rmdir()
 
 
 @dataclass(frozen=True)

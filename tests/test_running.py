@@ -435,6 +435,10 @@ def test_a_request_that_came_to_nothing_leaves_no_run_directory(tmp_path: Path) 
     with locked(tmp_path / "run"):
         pass
     assert not (tmp_path / "run").exists()
+    (tmp_path / "theirs").mkdir()
+    with locked(tmp_path / "theirs"):
+        pass
+    assert (tmp_path / "theirs").exists()
     with locked(tmp_path / "run"):
         (tmp_path / "run" / "run.json").write_text("{}")
     assert (tmp_path / "run" / "run.json").exists()
