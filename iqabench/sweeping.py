@@ -172,10 +172,10 @@ class Sweep:
         for images, mos, numbers in self.side.batches(self.conditions.batch_size):
             images = images.to(self.conditions.device)
             mos = mos.to(self.conditions.device)
+            kept = images.clone()  # before the call: a sweep need not be lazy
             results = self.attack.sweep(
                 self.target, images, mos, [e / 255 for e in eps_255], self._noise(numbers)
             )
-            kept = images.clone()
             for eps, attacked in zip(eps_255, results, strict=True):
                 if not torch.equal(images, kept):
                     raise CellError("the attack changed its input images in place")

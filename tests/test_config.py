@@ -73,6 +73,12 @@ def test_a_list_of_data_sets_keeps_these_alone_and_a_bare_key_keeps_its_settings
     assert bare == default
 
 
+def test_who_names_defenses_wants_these_and_no_others(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.yaml", if_installed=["later"])
+    assert load_benchmark(path, {}).if_installed == ["later"]
+    assert load_benchmark(path, {"defenses": ["resnet"]}).if_installed == []
+
+
 def test_a_data_root_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     path = write(tmp_path / "mine.yaml", data_root="~/images")

@@ -225,6 +225,36 @@ def test_a_cell_that_breaks_a_rule_fails_alone(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Eager(Attack):
+    """Does all its work when it is called, on the images themselves."""
+
+    summary = "eager"
+
+    def perturb(
+        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
+    ) -> Tensor:
+        return images.clone()
+
+    def sweep(
+        self,
+        regressor: Regressor,
+        images: Tensor,
+        mos: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        images.mul_(0.5)
+        return iter([images.clone() for _ in eps_list])
+
+
+def test_images_changed_in_place_by_a_sweep_that_is_not_lazy_are_noticed(
+    place: Workplace, tmp_path: Path
+) -> None:
+    summary = execute(place, plan_of(place, [Eager()], eps=[1]), tmp_path)
+    assert "changed its input images in place" in summary.failures[0]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Restless(Attack):
     """Moves even at eps 0."""
 
