@@ -30,6 +30,8 @@ from iqabench.chains import Chain
 from iqabench.config import load_benchmark
 from iqabench.contracts.attack import Access
 from iqabench.data import DataHome
+from iqabench.leaderboard.load import load_board
+from iqabench.leaderboard.tables import remarks
 from iqabench.planning import Entry, Plan, make_plan
 from iqabench.progress import Silent
 from iqabench.registry import Named
@@ -144,7 +146,9 @@ def test_columns_hold_what_the_design_promises(place: Workplace, tmp_path: Path)
         assert record.distance["linf_255_max"] == pytest.approx(eps, abs=1e-3)
         fractional = eps == 0.5
         assert (record.metrics_8bit is None) == fractional
-        assert all((s is None) == fractional for s in columns["score_8bit"])
+        for name in ("score_8bit", "linf_8bit_255"):
+            assert all((value is None) == fractional for value in columns[name])
+        assert "36 of its 12000 images" in " ".join(remarks(load_board(tmp_path).groups[0]))
     assert found["resnet", "clean", 0.0][1]["psnr"] == [None] * 12  # infinite
 
 
