@@ -26,6 +26,7 @@ from iqabench.api import (
     Step,
     TrainState,
     global_average,
+    stable_order,
 )
 
 INTERVENTION = "intervention"
@@ -55,13 +56,12 @@ def ranks(values: Tensor, rank: Rank) -> Tensor:
     """
     if rank == "magnitude":
         values = values.abs()
-    order = values.detach().argsort(dim=1, descending=rank == "descending", stable=True)
+    rows = values.detach().movedim(1, -1).contiguous()
+    order = stable_order(rows, descending=rank == "descending")
     if rank == "indices":
-        return order.to(values.dtype)
-    count = values.shape[1]
-    steps = torch.arange(count, device=values.device, dtype=values.dtype)
-    steps = steps.view(1, count, *([1] * (values.dim() - 2))).expand_as(values)
-    return torch.empty_like(values).scatter_(1, order, steps)
+        return order.to(values.dtype).movedim(-1, 1).contiguous()
+    steps = torch.arange(rows.shape[-1], device=rows.device, dtype=rows.dtype).expand_as(rows)
+    return torch.empty_like(rows).scatter_(-1, order, steps).movedim(-1, 1).contiguous()
 
 
 def soft_ranks(values: Tensor, rank: Rank) -> Tensor:

@@ -66,6 +66,7 @@ from iqabench.contracts.regressor import (
     scores_and_logits,
 )
 from iqabench.errors import DataError, IncompatibleError
+from iqabench.ranking import stable_order
 
 __all__ = [
     "NETWORK",
@@ -120,5 +121,6 @@ __all__ = [
     "resolve_images",
     "scores_and_logits",
     "single_steps",
+    "stable_order",
     "state",
 ]
