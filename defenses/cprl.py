@@ -46,22 +46,33 @@ Masking = Literal["own", "removed", "recorded", "soft"]
 def ranks(values: Tensor, rank: Rank) -> Tensor:
     """Return the "sort index" of Eq 7 over dimension 1, from 0, in the reading ``rank``.
 
-    One stable sort and a scatter, which give the same as two sorts. A k-th value would not: the
-    sigmoid of Eq 7 needs the rank itself within about 17 of its threshold.
-
     Args:
         values: ``(N, K, ...)``.
         rank: ``descending`` (the largest is 0), ``ascending``, ``magnitude`` (the smallest ``|f|``
             is 0), or ``indices``: what a library's ``argsort`` returns, taken as if it were ranks.
     """
-    if rank == "magnitude":
-        values = values.abs()
-    rows = values.detach().movedim(1, -1).contiguous()
+    return at_rank(torch.arange(values.shape[1]).to(values), values, rank)
+
+
+def at_rank(table: Tensor, values: Tensor, rank: Rank) -> Tensor:
+    """Return, for every channel, the entry of a table at the channel's rank.
+
+    One stable sort and a scatter, which give the same as two sorts. A k-th value would not: the
+    sigmoid of Eq 7 needs the rank itself within about 17 of its threshold.
+
+    Args:
+        table: ``(K,)``, one entry per rank.
+        values: ``(N, K, ...)``, ranked over dimension 1.
+        rank: See ``ranks``.
+    """
+    rows = (values.abs() if rank == "magnitude" else values).detach().movedim(1, -1)
     order = stable_order(rows, descending=rank == "descending")
     if rank == "indices":
-        return order.to(values.dtype).movedim(-1, 1).contiguous()
-    steps = torch.arange(rows.shape[-1], device=rows.device, dtype=rows.dtype).expand_as(rows)
-    return torch.empty_like(rows).scatter_(-1, order, steps).movedim(-1, 1).contiguous()
+        found = table[order]
+    else:
+        found = torch.empty_like(order, dtype=table.dtype)
+        found = found.scatter(-1, order, table.expand_as(order))
+    return found.movedim(-1, 1)
 
 
 def soft_ranks(values: Tensor, rank: Rank) -> Tensor:
@@ -187,8 +198,8 @@ class ChannelActivation(nn.Module):
                 self.switch.recorded[self.path] = self._own_mask(features).detach()
             return self.switch.recorded[self.path]
         if self.switch.masking == "soft":
-            soft = soft_ranks(self._ranked(features), self.method.rank)
-            return self._sigmoid(soft, softness=SOFTNESS * features.shape[1])
+            soft, count = soft_ranks(self._ranked(features), self.method.rank), features.shape[1]
+            return self._sigmoid(soft, count, softness=SOFTNESS * count)
         return self._own_mask(features)
 
     def _own_mask(self, features: Tensor) -> Tensor:
@@ -197,20 +208,24 @@ class ChannelActivation(nn.Module):
                 raise ValueError("cprl:mask=random needs noise")
             shape = self._ranked(features).shape[1:]
             drawn = self.switch.noise.uniform(f"mask/{self.path}", shape, like=features)
-            return self._sigmoid(ranks(drawn, "ascending"))
+            return self._hard(drawn, "ascending")
         if self.method.mask == "frozen":
             if self.training and self.switch.part == "none":
                 mean = features.detach().mean((0, 2, 3), keepdim=True)
                 self.typical.lerp_(mean, MOMENTUM)
             elif not self.training:
-                return self._sigmoid(ranks(self.typical, self.method.rank))
-        return self._sigmoid(ranks(self._ranked(features), self.method.rank))
+                return self._hard(self.typical, self.method.rank)
+        return self._hard(self._ranked(features), self.method.rank)
 
     def _ranked(self, features: Tensor) -> Tensor:
         return features.mean((2, 3), keepdim=True) if self.method.axis == "image" else features
 
-    def _sigmoid(self, rank: Tensor, *, softness: float = 1.0) -> Tensor:
-        count = rank.shape[1]
+    def _hard(self, values: Tensor, rank: Rank) -> Tensor:
+        count = values.shape[1]
+        by_rank = self._sigmoid(torch.arange(count).to(values), count)
+        return at_rank(by_rank, values, rank)
+
+    def _sigmoid(self, rank: Tensor, count: int, *, softness: float = 1.0) -> Tensor:
         b = self.b.to(rank).clamp(0, 0.5)
         return torch.sigmoid((rank - count / 2 + b * count) / softness)
 

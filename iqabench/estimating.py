@@ -15,6 +15,7 @@ from iqabench.contracts.attack import Attack
 from iqabench.contracts.defense import evaluation_mode
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
+from iqabench.environment import settle
 from iqabench.errors import UsageError
 from iqabench.planning import Entry, Plan
 from iqabench.seeding import lent_rng, seed_torch
@@ -70,7 +71,7 @@ def _measure(entry: Entry, plan: Plan, device: torch.device) -> _Speed:
     with lent_rng(device):
         seed_torch("estimate")
         backbone = entry.training.backbone.build(with_weights=False)
-        regressor = entry.chain.build(backbone).to(device)
+        regressor = settle(entry.chain.build(backbone), device)
         forward, both = _time(regressor, entry.training.recipe.crop, device)
     return _Speed(forward, both, plan, stochastic=regressor.stochastic)
 

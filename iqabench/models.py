@@ -11,6 +11,7 @@ from iqabench.chains import Chain
 from iqabench.checkpoints import Checkpoint
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.regressor import Expectation, Regressor
+from iqabench.environment import settle
 from iqabench.planning import Entry
 from iqabench.progress import Reporter
 from iqabench.seeding import lent_rng, seed_torch
@@ -43,7 +44,7 @@ class Models:
         with lent_rng():
             seed_torch("wrap", training.seed)
             whole = chain.wrap_trained(trained)
-        return whole.eval().requires_grad_(False).to(self.device)
+        return settle(whole.eval().requires_grad_(False), self.device)
 
     def sources(self, entry: Entry, attack: Attack) -> dict[str, tuple[str, Regressor]]:
         """Train or find the defenses that a transfer attack starts from, with their hashes."""

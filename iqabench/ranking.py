@@ -23,7 +23,7 @@ def stable_order(rows: Tensor, *, descending: bool) -> Tensor:
     rows = rows.detach()
     if rows.device.type != "cpu" or rows.dtype != torch.float32:
         return rows.argsort(dim=-1, descending=descending, stable=True)
-    bits = (rows + 0.0).contiguous().numpy().view(np.int32)  # the sum makes -0 the same as 0
+    bits = (rows.contiguous() + 0.0).numpy().view(np.int32)  # the sum makes -0 the same as 0
     bits ^= (bits >> 31) & 0x7FFFFFFF  # now ordered as the floats are
     if descending:
         np.invert(bits, out=bits)

@@ -20,7 +20,7 @@ from iqabench.errors import BudgetError, CellError, SelfCheckError
 from iqabench.progress import Counter
 from iqabench.scoring import CellColumns, Scores, distances, score
 
-VERSION = 1
+VERSION = 2
 """Raise it when the harness (steps, objectives, scoring) would give a cell other numbers."""
 SELF_CHECK = 1e-6
 """How far scores at eps 0 may be from the clean ones (batch shapes may differ)."""

@@ -23,7 +23,7 @@ from iqabench.contracts.defense import Batch, Player, TrainState
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
 from iqabench.data import OpenDataset, Side
-from iqabench.environment import environment
+from iqabench.environment import environment, settle
 from iqabench.errors import CellError, IqabenchError, OutputError, WeightsError
 from iqabench.files import file_name, hash_of, remove_leftovers
 from iqabench.progress import Reporter
@@ -149,7 +149,7 @@ class _Trainer:
         with lent_rng():
             seed_torch("build", training.seed)
             self.levels = training.chain.levels(training.backbone.build())
-        self.regressor = self.levels[-1].to(device)
+        self.regressor = settle(self.levels[-1], device)
         self.players = training.chain.players(self.levels)
         self.optimizers = {name: self._optimizer(p) for name, p in self.players.items()}
 
