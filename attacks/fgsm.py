@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqabench.api import Noise, ObjectiveAttack, Passes, Regressor, single_steps
+from iqabench.api import AscentAttack, Goal, Noise, Passes, Regressor, single_steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class FGSM(ObjectiveAttack):
+class FGSM(AscentAttack):
     """One signed gradient step of length eps from the clean images.
 
     Goodfellow et al. 2015, section 4; CPRL Eq 1. The sign of the gradient does not depend on eps,
@@ -26,24 +26,22 @@ class FGSM(ObjectiveAttack):
     paper = "https://arxiv.org/abs/1412.6572"
     year = 2015
 
-    def perturb(
-        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
-    ) -> Tensor:
-        """See ``Attack.perturb``."""
-        return next(self.sweep(regressor, images, mos, [eps], noise))
-
-    def sweep(
+    def ascend(
         self,
+        goal: Goal,
         regressor: Regressor,
-        images: Tensor,
-        mos: Tensor,
+        clean: Tensor,
         eps_list: Sequence[float],
         noise: Noise,
     ) -> Iterator[Tensor]:
-        """See ``Attack.sweep``."""
-        goal = self.goal(regressor, images, mos, noise)
-        return single_steps(goal, regressor, images, eps_list, noise)
+        """See ``AscentAttack.ascend``."""
+        return single_steps(goal, regressor, clean, eps_list, noise)
 
-    def passes(self, eps_count: int) -> Passes:
-        """See ``Attack.passes``."""
+    @property
+    def shares_work(self) -> bool:
+        """All radii share the gradient."""
+        return True
+
+    def climb_passes(self, eps_count: int) -> Passes:
+        """See ``AscentAttack.climb_passes``."""
         return Passes(1, 1)

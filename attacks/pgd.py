@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from iqabench.api import (
+    AscentAttack,
+    Goal,
     Noise,
-    ObjectiveAttack,
     Passes,
     Regressor,
     SignedAscent,
@@ -18,7 +20,7 @@ from iqabench.api import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD(ObjectiveAttack):
+class PGD(AscentAttack):
     """Signed gradient steps inside the ball, best iterate of all restarts kept, image by image.
 
     Madry et al. 2018, section 2.1; CPRL Eq 2. The first restart always starts from the clean image,
@@ -48,21 +50,26 @@ class PGD(ObjectiveAttack):
         if self.step < 0:
             raise ValueError(f"step must not be negative, got {self.step}")
 
-    def perturb(
-        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
-    ) -> Tensor:
-        """See ``Attack.perturb``."""
-        goal = self.goal(regressor, images, mos, noise)
-        step_size = eps * (self.step or 2.5 / self.steps)
-        ascent = SignedAscent(eps=eps, steps=self.steps, step_size=step_size)
-        away = random_start(images, noise, eps=eps, purpose="kick")
-        best = ascent.climb(goal, regressor, images, noise, kick=away)
-        for restart in range(1, self.restarts):
-            start = random_start(images, noise, eps=eps, purpose=f"restart{restart}")
-            best = keep_better(best, ascent.climb(goal, regressor, images, noise, start=start))
-        return best.images
+    def ascend(
+        self,
+        goal: Goal,
+        regressor: Regressor,
+        clean: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        """See ``AscentAttack.ascend``."""
+        share = self.step or 2.5 / self.steps
+        for eps in eps_list:
+            ascent = SignedAscent(eps=eps, steps=self.steps, step_size=eps * share)
+            away = random_start(clean, noise, eps=eps, purpose="kick")
+            best = ascent.climb(goal, regressor, clean, noise, kick=away)
+            for restart in range(1, self.restarts):
+                start = random_start(clean, noise, eps=eps, purpose=f"restart{restart}")
+                best = keep_better(best, ascent.climb(goal, regressor, clean, noise, start=start))
+            yield best.images
 
-    def passes(self, eps_count: int) -> Passes:
-        """See ``Attack.passes``."""
+    def climb_passes(self, eps_count: int) -> Passes:
+        """See ``AscentAttack.climb_passes``."""
         per_eps = self.restarts * self.steps
         return Passes(eps_count * (per_eps + self.restarts), eps_count * per_eps)

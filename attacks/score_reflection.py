@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from iqabench.api import (
+    AscentAttack,
+    Goal,
     Noise,
-    ObjectiveAttack,
     ObjectiveName,
     Passes,
     Regressor,
@@ -19,7 +20,7 @@ from iqabench.api import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreReflection(ObjectiveAttack):
+class ScoreReflection(AscentAttack):
     """Drive good images down and bad images up: one signed step, or several.
 
     CPRL (arXiv 2404.19567) Eq 5 with the norm read as a distance and ascent on it, the only reading
@@ -50,37 +51,30 @@ class ScoreReflection(ObjectiveAttack):
         if self.step < 0:
             raise ValueError(f"step must not be negative, got {self.step}")
 
-    def perturb(
-        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
-    ) -> Tensor:
-        """See ``Attack.perturb``."""
-        return next(self.sweep(regressor, images, mos, [eps], noise))
-
-    def sweep(
+    def ascend(
         self,
+        goal: Goal,
         regressor: Regressor,
-        images: Tensor,
-        mos: Tensor,
+        clean: Tensor,
         eps_list: Sequence[float],
         noise: Noise,
     ) -> Iterator[Tensor]:
-        """Yield one batch per eps; a single step shares its gradient. See ``Attack.sweep``."""
-        goal = self.goal(regressor, images, mos, noise)
+        """See ``AscentAttack.ascend``; a single step shares its gradient between radii."""
         if self.steps == 1:
-            yield from single_steps(goal, regressor, images, eps_list, noise)
+            yield from single_steps(goal, regressor, clean, eps_list, noise)
             return
         share = self.step or 2.5 / self.steps
         for eps in eps_list:
             ascent = SignedAscent(eps=eps, steps=self.steps, step_size=eps * share)
-            yield ascent.climb(goal, regressor, images, noise).images
+            yield ascent.climb(goal, regressor, clean, noise).images
 
     @property
     def shares_work(self) -> bool:
         """Only a single step shares its gradient between radii."""
         return self.steps == 1
 
-    def passes(self, eps_count: int) -> Passes:
-        """See ``Attack.passes``."""
+    def climb_passes(self, eps_count: int) -> Passes:
+        """See ``AscentAttack.climb_passes``."""
         if self.steps == 1:
             return Passes(1, 1)
         return Passes(eps_count * (self.steps + 1), eps_count * self.steps)

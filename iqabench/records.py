@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from iqabench.results import (
     refresh_about,
     write_cell,
 )
-from iqabench.scoring import CellColumns, Scores
+from iqabench.scoring import NONADAPTIVE, CellColumns, Scores
 from iqabench.sweeping import VERSION
 
 
@@ -47,15 +47,22 @@ class Attacked:
 
     @classmethod
     def by(
-        cls, attack: Named[Attack], *, sources: Mapping[str, str], draws: int | None
+        cls,
+        attack: Named[Attack],
+        *,
+        sources: Mapping[str, str],
+        draws: int | None,
+        routes: Sequence[str] = (),
     ) -> Attacked:
-        """Describe an attack with the weights of its sources and the draws it averages."""
-        key = {
+        """Describe an attack with the weights of its sources, the draws it averages, its routes."""
+        key: dict[str, Any] = {
             "spec": attack.canonical,
             "components": [attack.identity],
             "sources": dict(sources),
             "draws": draws,
         }
+        if len(routes) > 1:
+            key["routes"] = list(routes)
         info = attack.component
         return cls(attack.label, key, info.threat_model, info.access)
 
@@ -128,6 +135,7 @@ class Recorder:
             about=self._about(attacked),
             metrics=self._metrics(columns, ""),
             metrics_8bit=self._metrics(columns, "_8bit"),
+            metrics_nonadaptive=self._metrics(columns, NONADAPTIVE),
             distance=columns.summary(),
             cost=dict(cost),
             environment=environment(self.device),
@@ -157,6 +165,8 @@ class Recorder:
         return f"{attacked.label} at {eps_255:g}/255 against {self.entry.shown} failed: {message}"
 
     def _metrics(self, columns: CellColumns, suffix: str) -> dict[str, Any] | None:
+        if f"score{suffix}" not in columns:
+            return None
         scores, logits = columns.array(f"score{suffix}"), columns.array(f"logit{suffix}")
         if not np.isfinite(scores).all():  # the 8-bit columns of a fractional eps
             return None

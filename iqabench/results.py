@@ -21,6 +21,8 @@ from iqabench.files import file_name, hash_of, write_json, write_text
 
 SCHEMA = 1
 """Raise it, and keep a reader for the old one, whenever a field changes its meaning."""
+ADDED = ("metrics_nonadaptive",)
+"""Fields that the first files of this schema do not have."""
 CLEAN = "clean"
 """What stands in place of an attack for the clean pass, at eps 0."""
 
@@ -49,6 +51,8 @@ class CellRecord:
         status: ``done``, or ``failed`` with ``error``.
         metrics: ``Agreement.to_json()`` of the attacked scores; None if failed.
         metrics_8bit: The same after rounding the images to 8 bits; None for fractional eps.
+        metrics_nonadaptive: The same where the attack took the defense's own gradient alone; None
+            where there is no other route.
         distance: Largest and mean distances from the clean images.
         cost: Passes, queries, seconds and memory.
         columns: File name and hash of the per-image columns.
@@ -61,6 +65,7 @@ class CellRecord:
     status: Status = "done"
     metrics: dict[str, Any] | None = None
     metrics_8bit: dict[str, Any] | None = None
+    metrics_nonadaptive: dict[str, Any] | None = None
     distance: dict[str, Any] | None = None
     cost: dict[str, Any] | None = None
     columns: dict[str, str] | None = None
@@ -124,7 +129,8 @@ def read_cell(path: Path) -> CellRecord:
         found = document.get("schema") if isinstance(document, dict) else type(document).__name__
         raise ResultsError(f"{path}: schema {found!r}, expected {SCHEMA}")
     try:
-        record = CellRecord(**{k: document[k] for k in CellRecord.__dataclass_fields__})
+        fields = CellRecord.__dataclass_fields__
+        record = CellRecord(**{k: document[k] for k in fields if k not in ADDED or k in document})
         _check_shape(record)
         key = record.key
     except (KeyError, TypeError, AttributeError) as e:
@@ -140,7 +146,7 @@ def _check_shape(record: CellRecord) -> None:
     for place, name in (("dataset", "name"), ("defense", "spec"), ("attack", "spec")):
         if not isinstance(cell[place][name], str):
             raise TypeError(f"{place}.{name} is no text")
-    for part in ("metrics", "metrics_8bit", "distance", "cost", "columns", "environment"):
+    for part in set(CellRecord.__dataclass_fields__) - {"cell", "about", "status", "error"}:
         if not isinstance(getattr(record, part), dict | None):
             raise TypeError(f"{part} is no mapping")
     if not isinstance(record.about, dict):

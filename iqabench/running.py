@@ -23,7 +23,7 @@ from iqabench.registry import Named
 from iqabench.results import CLEAN, find_cells, read_cell, read_columns
 from iqabench.scoring import Scores
 from iqabench.seeding import exact_kernels
-from iqabench.sweeping import Conditions, Sweep, clean_scores
+from iqabench.sweeping import Conditions, Sweep, clean_scores, routes
 
 
 @dataclass
@@ -208,7 +208,8 @@ class _EntryRun:
             self._fail(recorder, attacked, self.plan.eps_255, e)
             return
         hashes = {spec: weights for spec, (weights, _) in sources.items()}
-        attacked = Attacked.by(attack, sources=hashes, draws=draws)
+        ways = routes(attack.component, regressor, self.conditions.attack_draws)
+        attacked = Attacked.by(attack, sources=hashes, draws=draws, routes=tuple(ways))
         missing = [eps for eps in self.plan.eps_255 if not recorder.finds(attacked, eps)]
         self.summary.found += len(self.plan.eps_255) - len(missing)
         if not missing:

@@ -15,6 +15,8 @@ from iqabench.errors import CellError
 from iqabench.results import Columns, finite_or_none
 
 SSIM_WINDOW = 11
+NONADAPTIVE = "_nonadaptive"
+"""Suffix of the columns of an attack that took the regressor's own gradient alone."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,14 @@ class CellColumns:
         if attacked.draws is not None:
             for draw, values in enumerate(attacked.draws.unbind(1)):
                 self._extend(f"score_{draw}", values)
+
+    def add_nonadaptive(self, attacked: Scores) -> None:
+        """Append the scores of a batch attacked through the regressor's own gradient alone."""
+        self._extend(f"score{NONADAPTIVE}", attacked.scores)
+        self._extend(f"logit{NONADAPTIVE}", attacked.logits)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
 
     def array(self, name: str) -> np.ndarray:
         """Return one column."""

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from iqabench import budget
+from iqabench.contracts.ascent import best_of
 from iqabench.contracts.attack import Attack, AttackBatch
 from iqabench.contracts.noise import Noise
-from iqabench.contracts.regressor import Expectation, Regressor
+from iqabench.contracts.regressor import Expectation, Regressor, Routed
 from iqabench.counting import Counted, Tally
 from iqabench.data import Side
 from iqabench.environment import forget_peak, peak_memory_mb
@@ -24,6 +25,10 @@ VERSION = 2
 """Raise it when the harness (steps, objectives, scoring) would give a cell other numbers."""
 SELF_CHECK = 1e-6
 """How far scores at eps 0 may be from the clean ones (batch shapes may differ)."""
+OWN = "own"
+"""The route of an attacker who takes a defense as it is: its own gradient, of one draw."""
+EXPECTATION = "expectation"
+"""The route through the mean over draws of a stochastic defense (EOT)."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,54 @@ class Outcome:
     error: Exception | None = None
 
 
+@dataclass(frozen=True)
+class Move:
+    """What an attack made of one batch at one radius.
+
+    Attributes:
+        eps_255: The radius, in grey levels.
+        images: The clean images.
+        mos: Their labels.
+        numbers: Their places in the split.
+        candidates: What came back on each route, ``own`` first.
+    """
+
+    eps_255: float
+    images: Tensor
+    mos: Tensor
+    numbers: list[int]
+    candidates: tuple[Tensor, ...]
+
+
+def routes(attack: Attack, regressor: Regressor, draws: int) -> dict[str, Regressor]:
+    """Return the ways to a regressor's gradient that an attack goes, by name.
+
+    A white-box attack takes all that a defense declares: its own gradient, the expectation over
+    draws, and its surrogates with the real values. Others see the values alone.
+
+    Args:
+        attack: Its ``access`` decides.
+        regressor: The defended regressor.
+        draws: Passes averaged for a stochastic one.
+    """
+    real = Expectation(regressor, draws=draws) if regressor.stochastic else regressor
+    if attack.access != "white-box":
+        return {OWN: real}
+    found = {OWN: regressor, **{n: Routed(real, s) for n, s in real.surrogates().items()}}
+    if regressor.stochastic:
+        found |= {OWN: Expectation(regressor, draws=1), EXPECTATION: real}
+    return found
+
+
 @dataclass
 class Sweep:
     """A prepared attack on a regressor over the attacked side of a data set.
 
+    It takes every route to the gradient (see ``routes``) and keeps, image by image, what the real
+    regressor says is best for the attack.
+
     Attributes:
-        attack: The attack, already prepared (and fitted, if it needs to be).
+        attack: The attack, already prepared.
         regressor: The defended regressor, frozen, in eval mode, on the device.
         side: The attacked images.
         clean: Their clean scores.
@@ -80,13 +127,13 @@ class Sweep:
         self.tally = Tally()
         counted = Counted(self.regressor, self.tally)
         draws = self.conditions.attack_draws
-        self.target: Regressor = (
-            Expectation(counted, draws=draws) if self.regressor.stochastic else counted
-        )
+        self.routes = routes(self.attack, counted, draws)
+        self.real = Expectation(counted, draws=draws) if counted.stochastic else counted
+        self.attacks = dict.fromkeys(self.routes, self.attack)
         self.seconds = 0.0
 
     def make_ready(self, train: Side, eps_255: float) -> None:
-        """Fit the attack if it needs it, then pass it at eps 0; see ``self_check``.
+        """Fit the attack on every route if it needs it, then pass it at eps 0.
 
         Args:
             train: The training images, for attacks that are fitted.
@@ -95,7 +142,8 @@ class Sweep:
         if self.attack.needs_fit:
             batches = FittingBatches(train, self.conditions)
             noise = Noise(self.conditions.seed, ("fit",), scope="fit")
-            self.attack = self.attack.fit(self.target, batches, eps_255 / 255, noise)
+            for name, target in self.routes.items():
+                self.attacks[name] = self.attack.fit(target, batches, eps_255 / 255, noise)
         self.self_check()
 
     def self_check(self) -> None:
@@ -109,7 +157,8 @@ class Sweep:
             return
         images, mos, numbers = next(self.side.batches(self.conditions.batch_size))
         images, mos = images.to(self.conditions.device), mos.to(self.conditions.device)
-        attacked = self.attack.perturb(self.target, images, mos, 0.0, self._noise(numbers))
+        attack, target = self.attacks[OWN], self.routes[OWN]
+        attacked = attack.perturb(target, images, mos, 0.0, self._noise(numbers))
         unmoved = budget.check(images, attacked, eps=0.0)
         again = self._score(unmoved, numbers)
         off = float((again.scores - self.clean.scores[numbers]).abs().max())
@@ -142,8 +191,8 @@ class Sweep:
             BudgetError: The attack left the ball or the pixel range.
             CellError: It changed its input images.
         """
-        for _, images, attacked, numbers in self._moves([eps_255]):
-            yield images, self._checked(images, attacked, eps_255), numbers
+        for move in self._moves([eps_255]):
+            yield move.images, self._best(move, self._checked(move)), move.numbers
 
     def cost(self, eps_255: Sequence[float]) -> dict[str, object]:
         """Return passes per image, queries, seconds and memory of the last run."""
@@ -160,47 +209,59 @@ class Sweep:
 
     def _run(self, outcomes: dict[float, Outcome], progress: Counter) -> None:
         *_, last = outcomes
-        for eps_255, images, attacked, numbers in self._moves(list(outcomes)):
-            outcome = outcomes[eps_255]
+        for move in self._moves(list(outcomes)):
+            outcome = outcomes[move.eps_255]
             if outcome.error is None:
-                self._take(outcome, eps_255, images, attacked, numbers)
-            if eps_255 == last:
-                progress(numbers[-1] + 1, len(self.side))
+                self._take(outcome, move)
+            if move.eps_255 == last:
+                progress(move.numbers[-1] + 1, len(self.side))
 
-    def _moves(self, eps_255: Sequence[float]) -> Iterator[tuple[float, Tensor, Tensor, list[int]]]:
-        """Yield (radius, clean images, what the attack returned, numbers) of every batch."""
+    def _moves(self, eps_255: Sequence[float]) -> Iterator[Move]:
         for images, mos, numbers in self.side.batches(self.conditions.batch_size):
             images = images.to(self.conditions.device)
             mos = mos.to(self.conditions.device)
             kept = images.clone()  # before the call: a sweep need not be lazy
-            results = self.attack.sweep(
-                self.target, images, mos, [e / 255 for e in eps_255], self._noise(numbers)
-            )
-            for eps, attacked in zip(eps_255, results, strict=True):
+            radii, noise = [e / 255 for e in eps_255], self._noise(numbers)
+            results = [
+                self.attacks[name].sweep(target, images, mos, radii, noise)
+                for name, target in self.routes.items()
+            ]
+            for eps, *candidates in zip(eps_255, *results, strict=True):
                 if not torch.equal(images, kept):
                     raise CellError("the attack changed its input images in place")
-                yield eps, kept, attacked, numbers
+                yield Move(eps, kept, mos, numbers, tuple(candidates))
 
-    def _checked(self, images: Tensor, attacked: Tensor, eps_255: float) -> Tensor:
-        return budget.check(
-            images, attacked, eps=eps_255 / 255, threat_model=self.attack.threat_model
-        )
+    def _checked(self, move: Move) -> list[Tensor]:
+        """Return the candidates, none of which breaks the budget."""
+        eps, threat_model = move.eps_255 / 255, self.attack.threat_model
+        return [
+            budget.check(move.images, candidate, eps=eps, threat_model=threat_model)
+            for candidate in move.candidates
+        ]
 
-    def _take(
-        self, outcome: Outcome, eps_255: float, images: Tensor, attacked: Tensor, numbers: list[int]
-    ) -> None:
+    def _best(self, move: Move, candidates: Sequence[Tensor]) -> Tensor:
+        if len(candidates) == 1:
+            return candidates[0]
+        noise = self._noise(move.numbers)
+        goal = self.attack.goal(self.real, move.images, move.mos, noise)
+        return best_of(goal, self.real, candidates, noise)
+
+    def _take(self, outcome: Outcome, move: Move) -> None:
         try:
-            adversarial = self._checked(images, attacked, eps_255)
+            candidates = self._checked(move)
         except BudgetError as e:
             outcome.error = e
             return
+        images, numbers = move.images, move.numbers
+        adversarial = self._best(move, candidates)
         scores = self._score(adversarial, numbers)
-        if not float(eps_255).is_integer():  # 8-bit images cannot use such a radius up
-            outcome.columns.add(scores, None, distances(images, adversarial, None))
-            return
-        rounded = budget.round_to_8bit(adversarial)
-        scores_8bit = self._score_8bit(adversarial, rounded, scores, numbers)
+        scores_8bit = rounded = None
+        if float(move.eps_255).is_integer():  # 8-bit images cannot use up any other radius
+            rounded = budget.round_to_8bit(adversarial)
+            scores_8bit = self._score_8bit(adversarial, rounded, scores, numbers)
         outcome.columns.add(scores, scores_8bit, distances(images, adversarial, rounded))
+        if len(candidates) > 1:
+            outcome.columns.add_nonadaptive(self._score(candidates[0], numbers))
 
     def _score_8bit(
         self, adversarial: Tensor, rounded: Tensor, scores: Scores, numbers: list[int]

@@ -8,7 +8,7 @@ from support import Linear, grid_images, noise_for
 from torch import Tensor
 
 from iqabench import budget
-from iqabench.api import Attack, Facts
+from iqabench.api import Attack, Facts, Noise
 from iqabench.planning import attack
 
 EPS = 4 / 255
@@ -38,12 +38,28 @@ def logit_change(text: str, regressor: Linear) -> Tensor:
         "score_reflection:steps=10",
         "pgd:objective=reflect",
         "pgd:objective=reflect,restarts=3,step=0",
+        "mifgsm:objective=reflect",
+        "apgd:steps=5",
+        "apgd:steps=20,restarts=2",
+        "smoothed_gradient:steps=4,samples=3",
     ],
 )
 def test_reflection_reaches_the_optimum_exactly(text: str) -> None:
     regressor = Linear()
     optimum = -SIDE * EPS * regressor.weight.abs().sum()
     torch.testing.assert_close(logit_change(text, regressor), optimum, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("square:steps=2000", 0.95), ("nes", 0.75), ("spsa", 0.75), ("random_noise", 0.1)],
+)
+def test_what_sees_scores_alone_comes_near_the_optimum(text: str, share: float) -> None:
+    regressor = Linear()
+    optimum = -SIDE * EPS * regressor.weight.abs().sum()
+    reached = logit_change(text, regressor) / optimum
+    assert (reached >= share).all()
+    assert (reached <= 1 + 1e-5).all()
 
 
 def test_reflection_lowers_good_images_and_raises_bad_ones() -> None:
@@ -69,6 +85,32 @@ def test_raise_and_lower_move_every_image_one_way(objective: str, sign: int) -> 
     change = logit_change(f"fgsm:objective={objective}", regressor)
     optimum = torch.full((6,), float(sign)) * EPS * regressor.weight.abs().sum()
     torch.testing.assert_close(change, optimum, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fgsm:objective=both",
+        "pgd:objective=both",
+        "mifgsm:objective=both",
+        "apgd:objective=both,steps=5",
+        "square:objective=both,steps=200",
+    ],
+)
+def test_both_goes_the_way_that_moves_the_score_more(text: str) -> None:
+    class Bent(Linear):
+        """Rises three times as fast as it falls, on every second image."""
+
+        def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+            move = super().logit(images) - Linear.logit(self, IMAGES)
+            steep = torch.arange(len(images)) % 2 == 0
+            up, down = torch.where(steep, 3.0, 1.0), torch.where(steep, 1.0, 3.0)
+            return torch.where(move > 0, up * move, down * move)
+
+    regressor = Bent()
+    moved = regressor.logit(run(text, regressor))
+    assert (moved[::2] > 0).all()
+    assert (moved[1::2] < 0).all()
 
 
 def test_reflect_pred_uses_the_clean_score_in_place_of_the_label() -> None:

@@ -16,13 +16,30 @@ from attack_mutants import Honest, sign, variant
 from torch import Tensor
 
 from iqabench.api import Noise, Regressor, make_goal, pixel_gradient, project
+from iqabench.planning import attack
 from iqabench.registry import ATTACKS
 from iqabench.testing import check_attack, tiny_images
+
+SMALL = {
+    "apgd": "apgd:steps=10,restarts=2",
+    "nes": "nes:steps=3,pairs=3",
+    "random_noise": "random_noise:samples=5",
+    "smoothed_gradient": "smoothed_gradient:steps=3,samples=4",
+    "spsa": "spsa:steps=3,pairs=3",
+    "square": "square:steps=30",
+}
+"""Those that take minutes with their defaults."""
 
 
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_every_attack_keeps_the_contract(name: str) -> None:
-    check_attack(ATTACKS.get(name))
+    check_attack(attack(SMALL.get(name, name)).component)
+
+
+@pytest.mark.parametrize("name", ["apgd", "fgsm", "mifgsm", "nes", "pgd"])
+def test_both_directions_keep_the_contract(name: str) -> None:
+    text = SMALL.get(name, name)
+    check_attack(attack(f"{text}{',' if ':' in text else ':'}objective=both").component)
 
 
 def test_the_attack_that_the_mutants_are_made_of_keeps_the_contract() -> None:

@@ -283,7 +283,7 @@ class Universal(Attack):
 
     summary = "universal"
     needs_fit: ClassVar[bool] = True
-    delta: Tensor | None = state()  # noqa: RUF009 - declares a field
+    delta: Tensor | None = state()
 
     def fit(
         self, regressor: Regressor, batches: Iterable[AttackBatch], eps: float, noise: Noise
@@ -390,8 +390,10 @@ def test_a_stochastic_defense_is_scored_and_attacked_over_draws(
     assert columns["score"] == pytest.approx(means)
     assert record.cell["score_draws"] == 3
     assert record.cell["attack"]["draws"] == 4
+    assert record.cell["attack"]["routes"] == ["own", "expectation"]
     assert record.cost is not None
-    assert record.cost["forwards"] == 4
+    # One draw, four in expectation, and four for each of the two to choose the better one.
+    assert (record.cost["forwards"], record.cost["backwards"]) == (1 + 4 + 2 * 4, 1 + 4)
     plain, _ = found["resnet", "fgsm", 1.0]
     assert (plain.cell["score_draws"], plain.cell["attack"]["draws"]) == (1, None)
     again = execute(place, plan, tmp_path)

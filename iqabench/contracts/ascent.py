@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,12 @@ from torch import Tensor
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.objective import Goal
 from iqabench.contracts.regressor import Regressor
+
+Slope = Callable[[Goal, Regressor, Tensor, Noise], tuple[Tensor, Tensor]]
+"""(goal, model, images, noise) -> the goal's values ``(N,)`` and a direction in which it rises.
+
+Every step has noise of its own, so that an ascent of an expectation sees fresh draws.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,22 +70,24 @@ def single_steps(
 
 @dataclass(frozen=True)
 class SignedAscent:
-    """Signed gradient steps inside a ball: x <- project(x + step_size * sign(gradient)).
+    """Signed steps inside a ball: x <- project(x + step_size * sign(g)).
 
-    Madry et al. 2018, section 2.1. The start counts as an iterate, so an ascent from the clean
-    images never ends below them.
+    Madry et al. 2018, section 2.1; with ``decay`` Dong et al. 2018 (MI-FGSM), Algorithm 1. The
+    start counts as an iterate, so an ascent from the clean images never ends below them.
 
     Attributes:
         eps: Radius on the ``[0, 1]`` scale.
         steps: Number of steps.
         step_size: Length of a step on the ``[0, 1]`` scale (absolute, not relative to eps).
-        gradient_from: A surrogate that supplies the gradient in place of the regressor.
+        slope: Where directions come from; the gradient with respect to the pixels without it.
+        decay: Weight of the steps so far: g <- decay * g + gradient / ||gradient||_1.
     """
 
     eps: float
     steps: int
     step_size: float
-    gradient_from: Regressor | None = None
+    slope: Slope = pixel_gradient
+    decay: float = 0.0
 
     def climb(
         self,
@@ -99,28 +107,28 @@ class SignedAscent:
             clean: Centre of the ball, ``(N, 3, H, W)`` in ``[0, 1]``.
             noise: Randomness of the batch.
             start: First iterate, inside the ball; the clean images without it.
-            kick: Where an image goes in the first step if its gradient is exactly zero at the
-                start (``mse`` where f equals y); without it, it stays.
+            kick: Where an image goes in the first step if its slope is exactly zero at the start
+                (``mse`` where f equals y); without it, it stays.
         """
         images = clean if start is None else start
         best = Climb(images, torch.full((len(clean),), -torch.inf, device=clean.device))
+        direction = torch.zeros_like(clean)
         for step in range(self.steps):
-            values, gradient = pixel_gradient(goal, self.gradient_from or regressor, images, noise)
-            if self.gradient_from is not None:
-                values = _value(goal, regressor, images, noise)
+            values, rise = self.slope(goal, regressor, images, noise.for_purpose(f"step{step}"))
             best = keep_better(best, Climb(images, values))
-            images = project(images + self.step_size * gradient.sign(), clean, self.eps)
+            direction = self.decay * direction + _unit(rise) if self.decay else rise
+            images = project(images + self.step_size * direction.sign(), clean, self.eps)
             if step == 0 and kick is not None:
-                dead = gradient.flatten(1).abs().amax(1) == 0
-                images = torch.where(_per_image(dead), kick, images)
-        return keep_better(best, Climb(images, _value(goal, regressor, images, noise)))
+                dead = rise.flatten(1).abs().amax(1) == 0
+                images = torch.where(per_image(dead), kick, images)
+        return keep_better(best, Climb(images, value_of(goal, regressor, images, noise)))
 
 
 def keep_better(first: Climb, second: Climb) -> Climb:
     """Return, image by image, the climb with the larger value; the first where they are equal."""
     better = second.values > first.values
     return Climb(
-        torch.where(_per_image(better), second.images, first.images),
+        torch.where(per_image(better), second.images, first.images),
         torch.where(better, second.values, first.values),
     )
 
@@ -131,10 +139,29 @@ def random_start(clean: Tensor, noise: Noise, *, eps: float, purpose: str = "sta
     return project(clean + offset, clean, eps)
 
 
-def _value(goal: Goal, regressor: Regressor, images: Tensor, noise: Noise) -> Tensor:
+def best_of(goal: Goal, regressor: Regressor, candidates: Sequence[Tensor], noise: Noise) -> Tensor:
+    """Return, image by image, the candidate with the largest value of the goal."""
+    first, *others = candidates
+    if not others:
+        return first
+    best = Climb(first, value_of(goal, regressor, first, noise))
+    for images in others:
+        best = keep_better(best, Climb(images, value_of(goal, regressor, images, noise)))
+    return best.images
+
+
+def value_of(goal: Goal, regressor: Regressor, images: Tensor, noise: Noise) -> Tensor:
+    """Return the goal's values ``(N,)`` without a gradient."""
     with torch.no_grad():
         return goal(regressor, images, noise)
 
 
-def _per_image(mask: Tensor) -> Tensor:
-    return mask[:, None, None, None]
+def per_image(values: Tensor) -> Tensor:
+    """Return one value per image in a shape that broadcasts over the pixels."""
+    return values[:, None, None, None]
+
+
+def _unit(gradient: Tensor) -> Tensor:
+    """Divide each image's gradient by its L1 norm; zero stays zero."""
+    norm = gradient.flatten(1).abs().sum(1)
+    return gradient / per_image(norm.where(norm > 0, torch.ones_like(norm)))

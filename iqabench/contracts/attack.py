@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from typing_extensions import Self
 
+from iqabench.contracts.ascent import best_of
 from iqabench.contracts.component import Component, state
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.objective import Facts, Goal, ObjectiveName, Threshold, make_goal
@@ -120,6 +121,13 @@ class Attack(Component):
         """Return the passes per image of a sweep over ``eps_count`` radii; None if unknown."""
         return None
 
+    def goal(self, regressor: Regressor, images: Tensor, mos: Tensor, noise: Noise) -> Goal:
+        """Return what this attack increases; the harness keeps the best of several results by it.
+
+        The default is ``reflect`` at 0.5: good images down, bad ones up.
+        """
+        return make_goal("reflect", regressor, images, mos, noise)
+
     @property
     def shares_work(self) -> bool:
         """Whether radii are best computed together; else each becomes a file when it is done."""
@@ -151,8 +159,18 @@ class ObjectiveAttack(Attack):
 
     def goal(self, regressor: Regressor, images: Tensor, mos: Tensor, noise: Noise) -> Goal:
         """Return this attack's goal for one batch."""
+        return self._goal(self.objective, regressor, images, mos, noise)
+
+    def _goal(
+        self,
+        objective: ObjectiveName,
+        regressor: Regressor,
+        images: Tensor,
+        mos: Tensor,
+        noise: Noise,
+    ) -> Goal:
         return make_goal(
-            self.objective,
+            objective,
             regressor,
             images,
             mos,
@@ -160,3 +178,85 @@ class ObjectiveAttack(Attack):
             threshold=self.threshold,
             facts=self.facts,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AscentAttack(ObjectiveAttack):
+    """Base of attacks that climb a goal, whatever it is; a subclass writes ``ascend``.
+
+    ``objective=both`` climbs up and down and keeps, image by image, the larger move.
+
+    Attributes:
+        objective: See ``ObjectiveAttack``.
+        threshold: See ``ObjectiveAttack``.
+    """
+
+    @abstractmethod
+    def ascend(
+        self,
+        goal: Goal,
+        regressor: Regressor,
+        clean: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        """Yield, per eps, images whose goal is high; see ``Attack.perturb``.
+
+        Args:
+            goal: What to increase.
+            regressor: The attacked model.
+            clean: Clean images ``(N, 3, H, W)`` in ``[0, 1]``.
+            eps_list: Radii on the ``[0, 1]`` scale.
+            noise: Randomness, one stream per image.
+        """
+
+    def perturb(
+        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
+    ) -> Tensor:
+        """See ``Attack.perturb``."""
+        return next(self.sweep(regressor, images, mos, [eps], noise))
+
+    def sweep(
+        self,
+        regressor: Regressor,
+        images: Tensor,
+        mos: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        """Climb the objective, or up and down for ``both``; see ``Attack.sweep``."""
+        goal = self.goal(regressor, images, mos, noise)
+        goals = [goal]
+        if self.objective == "both":
+            ways: tuple[ObjectiveName, ...] = ("raise", "lower")
+            goals = [self._goal(way, regressor, images, mos, noise) for way in ways]
+        climbs = (self.ascend(one, regressor, images, eps_list, noise) for one in goals)
+        for candidates in zip(*climbs, strict=True):
+            yield best_of(goal, regressor, candidates, noise)
+
+    @property
+    def shares_work(self) -> bool:
+        """Whether radii are best computed together; a subclass that shares a gradient says so."""
+        return False
+
+    def passes(self, eps_count: int) -> Passes | None:
+        """Return the passes of one climb, twice for ``both``; see ``Attack.passes``."""
+        once = self.climb_passes(eps_count)
+        if once is None or self.objective != "both":
+            return once
+        return Passes(2 * once.forwards + 1 + 2 * eps_count, 2 * once.backwards)
+
+    def climb_passes(self, eps_count: int) -> Passes | None:
+        """Return the passes per image of one ``ascend``; None if unknown."""
+        return None
+
+    @property
+    def queries(self) -> int | None:
+        """Those of one climb; for ``both`` twice that, and three to choose the better one."""
+        once = self.climb_queries
+        return once if once is None or self.objective != "both" else 2 * once + 3
+
+    @property
+    def climb_queries(self) -> int | None:
+        """Score queries per image of one climb at one radius; None where gradients are used."""
+        return None

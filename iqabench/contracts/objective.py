@@ -11,6 +11,7 @@ gradient while the real regressor supplies the value.
 ``reflect_pred``  the same with the clean score in place of the mos (needs no label; NT's L_mid)
 ``raise``         logit
 ``lower``         -logit
+``both``          |logit - clean logit|: climbed as ``raise`` and as ``lower``, the better one kept
 ``rank_reverse``  -(logit - t)^2, t = the clean logit found at the opposite rank of the image's mos
 ================  ==============================================================================
 
@@ -31,7 +32,7 @@ from torch import Tensor
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
 
-ObjectiveName = Literal["mse", "reflect", "reflect_pred", "raise", "lower", "rank_reverse"]
+ObjectiveName = Literal["mse", "reflect", "reflect_pred", "raise", "lower", "both", "rank_reverse"]
 OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
 Threshold = float | Literal["median"]
 
@@ -107,6 +108,10 @@ def make_goal(
         return _signed_logit(torch.where(quality > cut, -1.0, 1.0))
     if name in ("raise", "lower"):
         return _signed_logit(torch.tensor(1.0 if name == "raise" else -1.0, device=images.device))
+    if name == "both":
+        with torch.no_grad():
+            before = regressor.logit(images, noise)
+        return lambda model, x, n: (model.logit(x, n) - before).abs()
     if name == "mse":
         return lambda model, x, n: (model(x, n) - mos).square()
     if name == "rank_reverse":

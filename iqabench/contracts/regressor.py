@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,45 @@ class RegressorWrapper(Regressor):
     def squash(self, logits: Tensor) -> Tensor:
         """See ``Regressor.squash``."""
         return self.inner.squash(logits)
+
+
+class Routed(RegressorWrapper):
+    """The values of a regressor with the gradient of another one (BPDA, Athalye et al. 2018).
+
+    So every gradient attack goes through a surrogate as it is, and still sees what it really did.
+
+    Args:
+        inner: Gives the values.
+        route: Gives the gradient; usually one of ``inner.surrogates()``.
+    """
+
+    def __init__(self, inner: Regressor, route: Regressor) -> None:
+        super().__init__(inner)
+        self.route = route
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        """Return the inner regressor's logits; their gradient is the route's."""
+        with torch.no_grad():
+            values = self.inner.logit(images, noise)
+        if not (torch.is_grad_enabled() and images.requires_grad):
+            return values
+        return _ValueOf.apply(values, self.route.logit(images, noise))  # type: ignore[no-any-return]
+
+    def surrogates(self) -> dict[str, Regressor]:
+        """Return none: this is one."""
+        return {}
+
+
+class _ValueOf(torch.autograd.Function):
+    """The first argument, with the gradient going to the second."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, route: Tensor) -> Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        return None, gradient
 
 
 class Expectation(RegressorWrapper):

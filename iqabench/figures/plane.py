@@ -141,10 +141,10 @@ def _gradient_sign(subject: Subject, side: Side, grid: Grid) -> tuple[Tensor, st
     images, mos = only_image(side, subject.conditions.device)
     noise = side.noise(subject.conditions.seed, [0], "attack")
     attack = check_objective(sweep.attack)
-    routes = sweep.target.surrogates()
+    routes = sweep.real.surrogates()
     name = grid.direction_from if grid.direction_from in routes else None
-    model = routes[name] if name else sweep.target
-    goal = attack.goal(sweep.target, images, mos, noise)
+    model = routes[name] if name else sweep.real
+    goal = attack.goal(sweep.real, images, mos, noise)
     _, gradient = pixel_gradient(goal, model, images, noise)
     if not bool(gradient.any()):
         raise CellError(

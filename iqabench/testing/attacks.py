@@ -303,12 +303,17 @@ class _Bench:
         chosen = range(len(self.scene.images)) if numbers is None else numbers
         return _Inputs(self.who, self.scene, list(chosen))
 
-    def _training_batches(self) -> Iterator[AttackBatch]:
-        """Yield batches once, as the harness does: whoever needs them twice keeps them."""
+    def _training_batches(self) -> list[AttackBatch]:
+        """Return batches that can be gone through several times, as the harness's can."""
         height, width = self.scene.images.shape[2:]
-        for number in range(2):
-            images = tiny_images(height=height, width=width, seed=number + 1)
-            yield AttackBatch(images, tiny_mos(), tiny_noise(seed=number + 1))
+        return [
+            AttackBatch(
+                tiny_images(height=height, width=width, seed=seed),
+                tiny_mos(),
+                tiny_noise(seed=seed),
+            )
+            for seed in (1, 2)
+        ]
 
 
 class _Inputs:

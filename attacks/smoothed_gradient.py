@@ -1,0 +1,73 @@
+"""Signed steps along a gradient that is averaged around the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqabench.api import (
+    AscentAttack,
+    Goal,
+    Noise,
+    ObjectiveName,
+    Passes,
+    Regressor,
+    SignedAscent,
+    Smoothed,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothedGradient(AscentAttack):
+    """PGD on the mean gradient at random points around the image, best iterate kept.
+
+    Against jagged landscapes (k-WTA, ranks), where the gradient at a point describes a vanishingly
+    small piece: Tramer et al. 2020, section 5, with gradients in place of finite differences.
+
+    Attributes:
+        objective: What the steps increase.
+        threshold: For ``reflect`` and ``reflect_pred``; see ``ObjectiveAttack``.
+        steps: Number of steps.
+        samples: Points per step, half of them mirror images of the others.
+        sigma_255: Standard deviation of a pixel's move to such a point, in grey levels.
+        step: Length of a step as a share of eps; 0 takes 2.5 / steps.
+    """
+
+    summary = "signed steps along a gradient averaged around the image"
+    paper = "https://arxiv.org/abs/2002.08347"
+    year = 2020
+
+    objective: ObjectiveName = "reflect"
+    steps: int = 10
+    samples: int = 10
+    sigma_255: float = 1.0
+    step: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1 or self.samples < 1:
+            raise ValueError("steps and samples must be at least 1")
+        if self.step < 0 or self.sigma_255 < 0:
+            raise ValueError("step and sigma_255 must not be negative")
+
+    def ascend(
+        self,
+        goal: Goal,
+        regressor: Regressor,
+        clean: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        """See ``AscentAttack.ascend``."""
+        share = self.step or 2.5 / self.steps
+        slope = Smoothed(self.samples, self.sigma_255 / 255)
+        for eps in eps_list:
+            ascent = SignedAscent(eps=eps, steps=self.steps, step_size=eps * share, slope=slope)
+            yield ascent.climb(goal, regressor, clean, noise).images
+
+    def climb_passes(self, eps_count: int) -> Passes:
+        """See ``AscentAttack.climb_passes``."""
+        gradients = self.steps * self.samples
+        return Passes(eps_count * (gradients + self.steps + 1), eps_count * gradients)

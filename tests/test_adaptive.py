@@ -1,0 +1,180 @@
+"""Attacks go through what a defense declares; what its own gradient gives stands beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from support import Linear, Workplace, grid_images, noise_for
+from test_running import cells, execute, plan_of, with_defense
+from torch import Tensor, nn
+
+from iqabench.api import (
+    Backbone,
+    Defense,
+    Expectation,
+    Facts,
+    Noise,
+    Regressor,
+    RegressorWrapper,
+    Routed,
+    global_average,
+    pixel_gradient,
+)
+from iqabench.planning import attack
+from iqabench.sweeping import EXPECTATION, OWN, routes
+
+IMAGES = grid_images()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("place"))
+
+
+class Reversed(torch.autograd.Function):
+    """The identity with a gradient that points the wrong way."""
+
+    @staticmethod
+    def forward(ctx: object, values: Tensor) -> Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return -gradient
+
+
+class Deceiving(Regressor):
+    """Its own gradient points the wrong way; a surrogate has the right one."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.out_channels, 1)
+        self.honest = False
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        out: Tensor = self.head(global_average(self.backbone(images))).squeeze(1)
+        return out if self.honest else Reversed.apply(out)
+
+    def surrogates(self) -> dict[str, Regressor]:
+        return {"straight": Straight(self)}
+
+
+class Straight(RegressorWrapper):
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        assert isinstance(self.inner, Deceiving)
+        self.inner.honest = True
+        try:
+            return self.inner.logit(images, noise)
+        finally:
+            self.inner.honest = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deception(Defense):
+    """Lies about its gradient and says how to see through it."""
+
+    summary = "gradient with the wrong sign"
+
+    def build(self, backbone: Backbone) -> Regressor:
+        return Deceiving(backbone)
+
+
+class Shifted(RegressorWrapper):
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        return 2 * self.inner.logit(images, noise) + 7
+
+
+def test_a_route_has_the_values_of_one_and_the_gradient_of_the_other() -> None:
+    real, noise = Linear(), noise_for(IMAGES)
+    routed = Routed(real, Shifted(real))
+
+    def goal(model: Regressor, images: Tensor, n: Noise) -> Tensor:
+        return model.logit(images, n)
+
+    values, gradient = pixel_gradient(goal, routed, IMAGES, noise)
+    assert torch.equal(values, real.logit(IMAGES))
+    _, own = pixel_gradient(goal, real, IMAGES, noise)
+    assert torch.equal(gradient, 2 * own)
+    with torch.no_grad():
+        assert torch.equal(routed.logit(IMAGES), real.logit(IMAGES))
+        assert torch.equal(routed(IMAGES), real(IMAGES))
+    assert routed.surrogates() == {}
+
+
+class Jittery(Linear):
+    stochastic = True
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        assert noise is not None
+        return super().logit(images) + noise.normal("jitter", (), like=images)
+
+    def surrogates(self) -> dict[str, Regressor]:
+        return {"mean": Linear()}
+
+
+def test_a_white_box_attack_takes_every_route_and_others_see_values_alone() -> None:
+    pgd, square = attack("pgd").component, attack("square").component
+    assert list(routes(pgd, Linear(), 10)) == [OWN]
+    ways = routes(pgd, Jittery(), 10)
+    assert list(ways) == [OWN, "mean", EXPECTATION]
+    draws = {name: way.draws for name, way in ways.items() if isinstance(way, Expectation)}
+    assert draws == {OWN: 1, EXPECTATION: 10}
+    through = ways["mean"]
+    assert isinstance(through, Routed)
+    assert isinstance(through.inner, Expectation)
+    assert through.inner.draws == 10
+    [(name, seen)] = routes(square, Jittery(), 10).items()
+    assert (name, isinstance(seen, Expectation)) == (OWN, True)
+
+
+def test_the_cell_is_the_adaptive_result_with_the_other_beside_it(
+    place: Workplace, tmp_path: Path
+) -> None:
+    from iqabench.attacks.fgsm import FGSM
+
+    plan = plan_of(place, [FGSM(objective="raise")], eps=[2])
+    plan = with_defense(plan, Deception())
+    assert execute(place, plan, tmp_path).failures == []
+    found = cells(tmp_path)
+    record, columns = found["deception", "fgsm:objective=raise", 2.0]
+    assert record.cell["attack"]["routes"] == [OWN, "straight"]
+    clean = torch.tensor(columns["clean_logit"])
+    adaptive, own = torch.tensor(columns["logit"]), torch.tensor(columns["logit_nonadaptive"])
+    assert (adaptive > clean).all()
+    assert (own < clean).all()
+    assert record.metrics is not None
+    assert record.metrics_nonadaptive is not None
+    assert record.metrics_nonadaptive["mse"] != record.metrics["mse"]
+    plain, plain_columns = found["resnet", "fgsm:objective=raise", 2.0]
+    assert "routes" not in plain.cell["attack"]
+    assert plain.metrics_nonadaptive is None
+    assert "logit_nonadaptive" not in plain_columns
+    assert execute(place, plan, tmp_path).computed == 0
+
+
+def test_a_deterministic_defense_without_surrogates_costs_what_it_did(
+    place: Workplace, tmp_path: Path
+) -> None:
+    assert execute(place, plan_of(place, eps=[1]), tmp_path).failures == []
+    record, _ = cells(tmp_path)["resnet", "fgsm", 1.0]
+    assert record.cost is not None
+    assert (record.cost["forwards"], record.cost["backwards"]) == (1, 1)
+
+
+def test_steps_of_an_ascent_see_fresh_draws() -> None:
+    seen: list[float] = []
+
+    class Watching(Jittery):
+        def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+            assert noise is not None
+            seen.append(float(noise.normal("jitter", ())[0]))
+            return super().logit(images, noise)
+
+    pgd = attack("pgd:objective=raise,steps=3").component.prepare(Facts((), (), ()))
+    mos = torch.full((len(IMAGES),), 0.5)
+    pgd.perturb(Watching(), IMAGES, mos, 1 / 255, noise_for(IMAGES))
+    assert len(set(seen)) == len(seen) == 4
