@@ -73,17 +73,22 @@ def _measure(entry: Entry, plan: Plan, device: torch.device) -> _Speed:
         backbone = entry.training.backbone.build(with_weights=False)
         regressor = settle(entry.chain.build(backbone), device)
         forward, both = _time(regressor, entry.training.recipe.crop, device)
-    return _Speed(forward, both, plan, stochastic=regressor.stochastic)
+    surrogates = len(regressor.surrogates())
+    return _Speed(forward, both, plan, regressor.stochastic, surrogates)
 
 
 @dataclass(frozen=True)
 class _Speed:
-    """Seconds per image: forwards alone, forwards and backwards together."""
+    """Seconds per image: forwards alone, forwards and backwards together.
+
+    A pass through a surrogate is taken to last as long as one through the network.
+    """
 
     forward: float
     both: float
     plan: Plan
     stochastic: bool
+    surrogates: int
 
     def clean(self, images: int) -> float:
         return images * self._score_draws * self.forward
@@ -92,16 +97,29 @@ class _Speed:
     def _score_draws(self) -> int:
         return self.plan.benchmark.score_draws if self.stochastic else 1
 
+    @property
+    def _attack_draws(self) -> int:
+        return self.plan.benchmark.attack_draws if self.stochastic else 1
+
     def seconds(self, attack: Attack, images: int) -> float | None:
-        passes = attack.passes(len(self.plan.eps_255))
+        radii = len(self.plan.eps_255)
+        passes = attack.passes(radii)
         if passes is None:
             return None
-        benchmark = self.plan.benchmark
-        draws = benchmark.attack_draws if self.stochastic else 1
         pairs = min(passes.forwards, passes.backwards)
-        attacking = pairs * self.both + (passes.forwards - pairs) * self.forward
-        scoring = len(self.plan.eps_255) * self.forward
-        return images * (draws * attacking + self._score_draws * scoring)
+        once = pairs * self.both + (passes.forwards - pairs) * self.forward
+        scoring = radii * self._score_draws * self.forward
+        return images * (self._on_all_routes(attack, once, passes.forwards, radii) + scoring)
+
+    def _on_all_routes(self, attack: Attack, once: float, values: float, radii: int) -> float:
+        """Return the seconds per image of an attack on every route (``sweeping.routes``)."""
+        if attack.access != "white-box":
+            return self._attack_draws * once
+        ways = 1 + self.stochastic + self.surrogates
+        real = self._attack_draws * self.forward
+        total = once + self.stochastic * self._attack_draws * once
+        total += self.surrogates * (once + values * real)
+        return total + (radii * ways * real + radii * self._score_draws * self.forward) * (ways > 1)
 
 
 def _time(regressor: Regressor, crop: int, device: torch.device) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from iqabench.registry import ATTACKS, DATASETS, Named
 from iqabench.results import CLEAN
 from iqabench.seeding import lent_rng
 from iqabench.specs import parse
+from iqabench.suites import expand
 from iqabench.training import Training
 
 
@@ -185,7 +186,7 @@ def make_plan(
     """
     if split is not None and len(datasets) != 1:
         raise ConfigError(f"--split is for one data set, found {len(datasets)}; add --dataset NAME")
-    attacks = _unique(attack(text) for text in benchmark.attacks)
+    attacks = _unique(attack(text) for text in expand(benchmark.attacks))
     chains = _chains(benchmark, home.reporter)
     sources = [Chain.parse(spec) for a in attacks for spec in a.component.sources()]
     entries: list[Entry] = []

@@ -12,6 +12,7 @@ from iqabench.cli.console import data_console, print_json
 from iqabench.cli.describe import describe
 from iqabench.errors import IqabenchError
 from iqabench.registry import ATTACKS, DATASETS, DEFENSES, Registry
+from iqabench.suites import suites
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -23,7 +24,8 @@ def execute(arguments: argparse.Namespace) -> int:
     }
     if arguments.json:
         document: dict[str, Any] = {f"{k.replace(' ', '')}s": v for k, v in found.items()}
-        print_json(document | {"backbones": list(BACKBONES)})
+        named = [{"name": s.name, "members": list(s.members)} for s in suites().values()]
+        print_json(document | {"suites": named, "backbones": list(BACKBONES)})
         return 0
     console = data_console()
     for kind, rows in found.items():
@@ -32,6 +34,10 @@ def execute(arguments: argparse.Namespace) -> int:
             shown = row["error"] if "error" in row else f"{row['summary']}"
             table.add_row(row["name"], shown)
         console.print(table)
+    table = Table(title="suites of attacks", title_justify="left", show_header=False)
+    for suite in suites().values():
+        table.add_row(suite.name, suite.summary)
+    console.print(table)
     console.print(f"backbones: {', '.join(BACKBONES)}", soft_wrap=True)
     return 0
 
