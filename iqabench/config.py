@@ -107,6 +107,7 @@ class Benchmark(BaseModel):
     recipe: str
     datasets: dict[str, Annotated[DatasetConfig, BeforeValidator(lambda v: {} if v is None else v)]]
     split_seed: int = Field(ge=0)
+    images: int | None = Field(ge=1)
     data_root: Annotated[Path, AfterValidator(Path.expanduser)] | None
     score_draws: int = Field(ge=1)
     attack_draws: int = Field(ge=1)

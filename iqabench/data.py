@@ -198,9 +198,22 @@ class DataHome:
         return folder
 
     def open(
-        self, named: Named[Dataset], geometry: Geometry, *, split: Path | None, split_seed: int
+        self,
+        named: Named[Dataset],
+        geometry: Geometry,
+        *,
+        split: Path | None,
+        split_seed: int,
+        images: int | None = None,
     ) -> OpenDataset:
         """Read a data set, split it and hash its images; pixels are decoded when first used.
+
+        Args:
+            named: The reader and its name.
+            geometry: Size of the images.
+            split: A saved split; None makes one.
+            split_seed: Seed of a split that is made, and of drawing ``images``.
+            images: Test only so many; None tests all.
 
         Raises:
             DataError: Anything about its files is missing or wrong.
@@ -211,6 +224,8 @@ class DataHome:
             if split
             else make_split(named.name, table, seed=split_seed)
         )
+        if images is not None:
+            chosen = chosen.only(images, seed=split_seed)
         rows = (*chosen.train, *chosen.test)
         hashes = hash_images([r.path for r in rows])
         cut = len(chosen.train)

@@ -201,6 +201,7 @@ def make_plan(
             Geometry(recipe.resize, recipe.crop),
             split=split,
             split_seed=benchmark.split_seed,
+            images=benchmark.images,
         )
         entries += _entries(benchmark, chains, data, backbone, recipe, conditions.recipe)
     return Plan(tuple(entries), attacks, benchmark.eps, benchmark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,14 @@ class Split:
     def fingerprint(self) -> str:
         """Hash of what is on which side."""
         return hash_of(self._sides())
+
+    def only(self, count: int, *, seed: int) -> Split:
+        """Return the split with so many images to test, drawn at random; itself if it has fewer."""
+        if count >= len(self.test):
+            return self
+        drawn = np.random.default_rng(seed).choice(len(self.test), count, replace=False)
+        origin = f"{count} of {len(self.test)} tested images, of: {self.origin}"
+        return replace(self, origin=origin, test=tuple(self.test[i] for i in sorted(drawn)))
 
     def save(self, path: Path) -> None:
         """Write the split where ``--split`` can read it again."""

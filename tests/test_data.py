@@ -140,6 +140,18 @@ def test_a_split_depends_on_its_seed_alone() -> None:
     assert tested == {r.image_id for r in again.test}
 
 
+def test_fewer_images_to_test_are_drawn_at_random_and_training_stays() -> None:
+    whole = make_split("x", table(40), seed=0)
+    some = whole.only(5, seed=0)
+    assert some.train == whole.train
+    assert len(some.test) == 5
+    assert set(some.test) < set(whole.test)
+    assert [r for r in whole.test if r in some.test] == list(some.test)  # the order stays
+    assert some == whole.only(5, seed=0) != whole.only(5, seed=1)
+    assert some.origin == "5 of 8 tested images, of: 4:1 by image, seed 0"
+    assert whole.only(8, seed=0) is whole.only(99, seed=0) is whole
+
+
 def test_a_kept_split_never_takes_the_place_of_another(tmp_path: Path) -> None:
     first, second = (make_split("many", table(10), seed=seed) for seed in (0, 1))
     paths = [split.keep(tmp_path) for split in (first, second, first, second)]

@@ -70,6 +70,9 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--eps", metavar="LIST", help="L-infinity radii in grey levels: 1,2,4 is 1/255 ..."
     )
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="attack only N of the test images, drawn at random"
+    )
     parser.add_argument("--no-reference", action="store_true", help="leave the reference row out")
     parser.add_argument(
         "--out",

@@ -32,6 +32,7 @@ def benchmark_of(arguments: argparse.Namespace, reporter: Reporter) -> Benchmark
         "recipe": "recipe",
         "device": "device",
         "batch_size": "batch_size",
+        "images": "images",
     }
     for flag, field in names.items():
         value = getattr(arguments, flag, None)
