@@ -107,12 +107,14 @@ class Registry(Generic[C]):
     Attributes:
         kind: What people call it.
         group: Entry point group.
+        unlisted: Groups whose names are found too, but not listed (controls of the audit).
         bases: A component is an instance of one of these.
     """
 
     kind: str
     group: str
     bases: tuple[type[C], ...]
+    unlisted: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """Return every usable name, sorted, without importing any component.
@@ -121,7 +123,7 @@ class Registry(Generic[C]):
         """
         return sorted(
             name if entry.dist == OURS or len(entries) == 1 else entry.full_name
-            for name, entries in self._claims().items()
+            for name, entries in self._claims(self.group).items()
             for entry in entries
         )
 
@@ -133,7 +135,7 @@ class Registry(Generic[C]):
             AmbiguousNameError: Several distributions register it, and none of them is ours.
         """
         dist, _, bare = name.rpartition("/")
-        claims = self._claims().get(bare, [])
+        claims = self._claims(self.group, *self.unlisted).get(bare, [])
         if dist:
             claims = [e for e in claims if e.dist == _normalise(dist)]
         if not claims:
@@ -186,10 +188,11 @@ class Registry(Generic[C]):
             raise PluginLoadError(f"{shown} declares no {', '.join(missing)} (class attributes)")
         return cls
 
-    def _claims(self) -> dict[str, list[Entry[C]]]:
+    def _claims(self, *groups: str) -> dict[str, list[Entry[C]]]:
         found: defaultdict[str, list[Entry[C]]] = defaultdict(list)
-        for point in entry_points(group=self.group):
-            found[point.name].append(Entry(point.name, point))
+        for group in groups:
+            for point in entry_points(group=group):
+                found[point.name].append(Entry(point.name, point))
         return dict(found)
 
 
@@ -253,6 +256,8 @@ def _is_union(wanted: Any) -> bool:
     return typing.get_origin(wanted) in (typing.Union, types.UnionType)
 
 
-DEFENSES: Registry[Defense | Wrapper] = Registry("defense", "iqabench.defenses", (Defense, Wrapper))
+DEFENSES: Registry[Defense | Wrapper] = Registry(
+    "defense", "iqabench.defenses", (Defense, Wrapper), unlisted=("iqabench.controls",)
+)
 ATTACKS: Registry[Attack] = Registry("attack", "iqabench.attacks", (Attack,))
 DATASETS: Registry[Dataset] = Registry("data set", "iqabench.datasets", (Dataset,))
