@@ -131,6 +131,49 @@ def test_a_white_box_attack_takes_every_route_and_others_see_values_alone() -> N
     assert (name, isinstance(seen, Expectation)) == (OWN, True)
 
 
+class Rounded(Linear):
+    """Rounds its input, and says what an attacker should follow instead."""
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        return super().logit((images * 255).round() / 255)
+
+    def surrogates(self) -> dict[str, Regressor]:
+        return {"identity": Linear()}
+
+
+def test_a_rounded_input_has_no_gradient_and_its_surrogate_is_the_undefended_attack() -> None:
+    mos, noise = torch.full((len(IMAGES),), 0.9), noise_for(IMAGES)
+    pgd = attack("pgd:objective=lower").component.prepare(Facts((), (), ()))
+    ways = routes(pgd, Rounded(), 1)
+    moved = {n: pgd.perturb(way, IMAGES, mos, 4 / 255, noise) for n, way in ways.items()}
+    undefended = pgd.perturb(Linear(), IMAGES, mos, 4 / 255, noise)
+    assert torch.equal(moved["identity"], undefended)
+    before = Linear().logit(IMAGES)
+    gained = {n: (before - Linear().logit(images)).mean() for n, images in moved.items()}
+    assert gained[OWN] < 0.2 * gained["identity"]
+
+
+def test_the_variance_of_an_expected_gradient_falls_as_one_over_the_draws() -> None:
+    class Tilted(Linear):
+        stochastic = True
+
+        def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+            assert noise is not None
+            tilt = noise.normal("tilt", images.shape[1:], like=images)
+            return (images * (self.weight + tilt)).sum((1, 2, 3))
+
+    def variance(draws: int) -> float:
+        def goal(model: Regressor, images: Tensor, n: Noise) -> Tensor:
+            return model.logit(images, n)
+
+        model = Expectation(Tilted(), draws=draws)
+        _, gradient = pixel_gradient(goal, model, IMAGES, noise_for(IMAGES))
+        return float((gradient - Linear().weight).var())
+
+    assert variance(1) == pytest.approx(1, rel=0.15)
+    assert variance(16) == pytest.approx(1 / 16, rel=0.15)
+
+
 def test_the_cell_is_the_adaptive_result_with_the_other_beside_it(
     place: Workplace, tmp_path: Path
 ) -> None:

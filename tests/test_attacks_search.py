@@ -190,6 +190,7 @@ def test_probes_find_the_gradient_of_a_linear_score(law: Any) -> None:
     _, found = Probed(4000, 1 / 255, law)(goal, regressor, images, NOISE)
     error = (found - regressor.weight).norm() / (regressor.weight.norm() * len(images) ** 0.5)
     assert float(error) < 0.2
+    assert float((found.sign() == regressor.weight.sign()).float().mean()) > 0.9
 
 
 def fitted(text: str, batch_size: int, count: int = 6) -> Tensor:
@@ -212,6 +213,13 @@ def test_a_universal_perturbation_is_one_and_does_not_depend_on_the_batch_size()
     assert float(whole.abs().max()) <= EPS + 1e-6
     assert torch.equal(fitted("uap:steps=5,images=2", 6), fitted("uap:steps=5,images=2", 2, 2))
     assert not torch.equal(fitted("uap:steps=5,images=2", 6), whole)
+
+
+def test_a_universal_perturbation_of_a_linear_score_is_its_signed_gradient() -> None:
+    ready = attack("uap:objective=lower").component.prepare(Facts(NOISE.image_ids, (), ()))
+    ready = ready.fit(Linear(), [AttackBatch(IMAGES, MOS, NOISE)], EPS, Noise(0, ("fit",)))
+    moved = ready.perturb(Linear(), IMAGES, MOS, EPS, NOISE)
+    torch.testing.assert_close(moved, climb("fgsm:objective=lower", Linear()))
 
 
 def test_a_universal_perturbation_moves_other_images_its_way() -> None:
