@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,20 +63,39 @@ class Units:
 
     def blocks(self, resamples: int, seed: int = 0) -> Iterator[Floats]:
         """Yield the same weights in blocks of resamples, so that memory stays small."""
-        generator = np.random.default_rng([seed, self.count])
         size = max(1, _BLOCK // len(self.of))
-        for start in range(0, resamples, size):
-            block = _draw(generator, self.count, min(size, resamples - start))
-            yield np.ascontiguousarray(block.T)[self.of]
+        for counts in _counts_in_blocks(self.count, resamples, seed, size):
+            yield counts.T.astype(np.float64, order="C")[self.of]
 
 
 def multiplicities(units: int, resamples: int, seed: int) -> Floats:
     """Return how often each unit is drawn in each resample, shape ``(resamples, units)``."""
-    return _draw(np.random.default_rng([seed, units]), units, resamples)
+    return _counts(units, resamples, seed).astype(np.float64)
 
 
-def _draw(generator: np.random.Generator, units: int, resamples: int) -> Floats:
-    return generator.multinomial(units, np.full(units, 1 / units), size=resamples).astype(float)
+def _counts_in_blocks(
+    units: int, resamples: int, seed: int, size: int
+) -> Iterator[NDArray[np.uint16]]:
+    starts = range(0, resamples, size)
+    if resamples <= RESAMPLES:
+        counts = _counts(units, resamples, seed)
+        yield from (counts[start : start + size] for start in starts)
+        return
+    generator = np.random.default_rng([seed, units])
+    yield from (_draw(generator, units, min(size, resamples - start)) for start in starts)
+
+
+# Every cell of a run asks for the same thousand resamples; drawing takes longer than using them.
+@lru_cache(maxsize=4)
+def _counts(units: int, resamples: int, seed: int) -> NDArray[np.uint16]:
+    counts = _draw(np.random.default_rng([seed, units]), units, resamples)
+    counts.flags.writeable = False
+    return counts
+
+
+def _draw(generator: np.random.Generator, units: int, resamples: int) -> NDArray[np.uint16]:
+    even = np.full(units, 1 / units)
+    return generator.multinomial(units, even, size=resamples).astype(np.uint16)
 
 
 def resampled_srocc(

@@ -128,7 +128,7 @@ def standings(group: Group) -> tuple[Standing, ...]:
     Raises:
         ResultsError: Per-image columns are missing, damaged, or of different images.
     """
-    return tuple(_standing(group, eps) for eps in group.eps_255 or [0.0])
+    return _with_ranges(group, [_standing(group, eps) for eps in group.eps_255 or [0.0]])
 
 
 def clean_measures(entry: Entry) -> Measures | None:
@@ -193,8 +193,7 @@ def _standing(group: Group, eps_255: float) -> Standing:
     met = [set(row.met) for row in rows if row.met]
     compared = tuple(spec for spec in attacks if met and all(spec in one for one in met))
     rows = [_compared(row, compared, eps_255) for row in rows]
-    ranked = _with_ranges(group, _ranked(rows), eps_255)
-    return Standing(eps_255, attacks, compared, tuple(ranked))
+    return Standing(eps_255, attacks, compared, tuple(_ranked(rows)))
 
 
 def _row(group: Group, entry: Entry, attacks: Iterable[str], eps_255: float) -> Row:
@@ -277,17 +276,27 @@ def lowest_place(row: Row, eps_255: float) -> Place | None:
     return Place(row.entry, row.lowest.attacks, eps_255) if row.lowest else None
 
 
-def _with_ranges(group: Group, rows: Sequence[Row], eps_255: float) -> list[Row]:
-    places = [lowest_place(row, eps_255) for row in rows]
-    known = [place for place in places if place is not None]
-    if len(known) < 2:
-        return list(rows)
+def _with_ranges(group: Group, ranked: Sequence[Standing]) -> tuple[Standing, ...]:
+    """Add the ranks that are left to each row; all of them at once, to resample once."""
+    places = [_lowest_places(standing) for standing in ranked]
+    known = [place for one in places if len(one) > 1 for place in one.values()]
+    if not known:
+        return tuple(ranked)
     drawn = draws_of(group).srocc(known)
-    ranges = dict(zip(known, rank_ranges([drawn[place] for place in known]), strict=True))
-    return [
-        row if place is None else replace(row, rank_range=ranges[place])
-        for row, place in zip(rows, places, strict=True)
-    ]
+    found = []
+    for standing, one in zip(ranked, places, strict=True):
+        if len(one) > 1:
+            ranges = rank_ranges([drawn[place] for place in one.values()])
+            by_entry = dict(zip(one, ranges, strict=True))
+            rows = [replace(row, rank_range=by_entry.get(row.entry)) for row in standing.rows]
+            standing = replace(standing, rows=tuple(rows))
+        found.append(standing)
+    return tuple(found)
+
+
+def _lowest_places(standing: Standing) -> dict[Entry, Place]:
+    found = {row.entry: lowest_place(row, standing.eps_255) for row in standing.rows}
+    return {entry: place for entry, place in found.items() if place is not None}
 
 
 def measures_of(cell: Cell) -> Measures | None:
