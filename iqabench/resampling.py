@@ -231,7 +231,20 @@ def p_value(drawn: Floats, units: int) -> float | None:
     if finite is None or units < 2:
         return None
     beyond = min(np.count_nonzero(finite <= 0), np.count_nonzero(finite >= 0))
-    tail = min(0.5, (1 + beyond) / (1 + len(finite)))
+    return _two_sided(min(0.5, (1 + beyond) / (1 + len(finite))), units)
+
+
+def smallest_p(resamples: int, units: int) -> float:
+    """Return the p value of a number that has the same sign on every resample.
+
+    Args:
+        resamples: How many.
+        units: How many units were resampled; with a single one nothing can be told.
+    """
+    return 1.0 if units < 2 else _two_sided(1 / (1 + resamples), units)
+
+
+def _two_sided(tail: float, units: int) -> float:
     quantile = stats.norm.ppf(tail) / np.sqrt(units / (units - 1))
     return float(2 * stats.t.cdf(quantile, units - 1))
 

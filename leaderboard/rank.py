@@ -98,6 +98,12 @@ class Row:
     rank_range: tuple[int, int] | None = None
 
     @property
+    def open_ranks(self) -> tuple[int, int] | None:
+        """``rank_range`` if it holds more than one rank."""
+        found = self.rank_range
+        return found if found is not None and found[0] < found[1] else None
+
+    @property
     def met(self) -> list[str]:
         """Specs of the attacks with numbers."""
         return [r.attack for r in self.results if r.status == "done"]

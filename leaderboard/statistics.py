@@ -7,11 +7,12 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from iqabench.errors import UnknownNameError
-from iqabench.files import write_text
+from iqabench.files import file_name, write_text
 from iqabench.leaderboard.damages import CellDamage, damages
 from iqabench.leaderboard.differences import Difference, Seeds, differences, seeds
 from iqabench.leaderboard.load import Board, Entry, Group
@@ -86,10 +87,14 @@ def gather(board: Board, against: str | None = None) -> list[Statistics]:
 def write_statistics(run: Path, found: list[Statistics]) -> list[Path]:
     """Write both files into the folder of a run, and return them.
 
+    They are ``statistics.csv`` and ``.json``; ``statistics-against-ROW`` if a row was named.
+
     Raises:
         OutputError: The folder cannot be written.
     """
-    paths = [run / "statistics.csv", run / "statistics.json"]
+    against = next((one.against for one in found if one.against is not None), None)
+    stem = "statistics" if against is None else f"statistics-against-{file_name(against)}"
+    paths = [run / f"{stem}.csv", run / f"{stem}.json"]
     write_text(paths[0], to_csv(found))
     write_text(paths[1], to_json(found))
     return paths
@@ -127,6 +132,11 @@ def to_json(found: list[Statistics]) -> str:
 def notes(found: Statistics) -> list[str]:
     """Return what a reader must know about these numbers."""
     said = []
+    if found.areas or found.differences:
+        said.append(
+            "The lowest is over the attacks that every row met at that eps, as on the leaderboard, "
+            "where stronger attacks on single rows are named."
+        )
     if found.areas:
         grids = {", ".join(f"{eps:g}" for eps in grid) for grid in found.grids.values()}
         said.append(
@@ -150,6 +160,8 @@ def notes(found: Statistics) -> list[str]:
     return said
 
 
+# The page and the files ask for the same statistics.
+@lru_cache(maxsize=8)
 def _statistics(group: Group, against: str | None) -> Statistics:
     numbers = numbers_of(group)
     areas = [
