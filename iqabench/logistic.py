@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from iqabench.metrics import RESAMPLES, Estimate, interval, is_constant, multiplicities
+from iqabench.metrics import Estimate, is_constant
+from iqabench.resampling import RESAMPLES, Units, interval
 
 Floats = NDArray[np.float64]
 
@@ -54,10 +55,8 @@ def mapped_plcc(
     value = _fit(x, mos, np.ones(len(mos)), LONG)
     if value is None or not resamples:
         return Estimate(value)
-    names = [s if s is not None else f"\x00{i}" for i, s in enumerate(scenes)]
-    unique, unit_of = np.unique(np.asarray(names), return_inverse=True)
-    weights = multiplicities(len(unique), resamples, seed)[:, unit_of]
-    drawn = np.asarray([_fit(x, mos, row, SHORT) for row in weights], dtype=np.float64)
+    weights = Units.from_scenes(scenes).weights(resamples, seed)
+    drawn = np.asarray([_fit(x, mos, row, SHORT) for row in weights.T], dtype=np.float64)
     return Estimate(value, *interval(drawn, value))
 
 

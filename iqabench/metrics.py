@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from iqabench.resampling import (
+    FEW_SCENES,
+    RESAMPLES,
+    Units,
+    interval,
+    tie_groups,
+    weighted_srocc,
+)
+
 Floats = NDArray[np.float64]
 
-RESAMPLES = 1000
-CONFIDENCE = 0.95
-FEW_SCENES = 30
-"""Below this many resampled units a bootstrap covers less than it claims (DESIGN section 8)."""
 METRICS = ("srocc", "plcc", "krocc", "mse", "rmse")
 
 
@@ -82,18 +87,15 @@ def agreement(
         resamples: Number of bootstrap resamples; 0 gives no intervals.
         seed: Seed of the resampling.
     """
-    by_scene = any(s is not None for s in scenes)
-    names = [s if s is not None else f"\x00{i}" for i, s in enumerate(scenes)]
-    unique, unit_of = np.unique(np.asarray(names), return_inverse=True)
+    units = Units.from_scenes(scenes)
     values = _point(mos, scores, logits)
     drawn: dict[str, Floats] = {}
     if resamples:
-        weights = multiplicities(len(unique), resamples, seed)[:, unit_of]
-        drawn = _resampled(mos, scores, logits, weights)
+        drawn = _resampled(mos, scores, logits, units.weights(resamples, seed))
     estimates = {
         name: Estimate(values[name], *interval(drawn.get(name), values[name])) for name in METRICS
     }
-    return Agreement(estimates, len(mos), "scenes" if by_scene else "images", len(unique))
+    return Agreement(estimates, len(mos), units.resampled, units.count)
 
 
 def srocc(mos: Floats, logits: Floats) -> float | None:
@@ -121,87 +123,63 @@ def is_constant(values: Floats) -> bool:
     return len(values) < 2 or bool(np.ptp(values) == 0)
 
 
-def multiplicities(units: int, resamples: int, seed: int) -> Floats:
-    """Return how often each unit is drawn in each resample, shape ``(resamples, units)``."""
-    generator = np.random.default_rng([seed, units])
-    return generator.multinomial(units, np.full(units, 1 / units), size=resamples).astype(float)
-
-
 def _resampled(mos: Floats, scores: Floats, logits: Floats, weights: Floats) -> dict[str, Floats]:
     """Every metric on every resample, shape ``(resamples,)`` each, NaN where undefined.
 
-    A resample is a row of multiplicities: no sorting per resample, one pass of matrix algebra.
+    A resample is a column of multiplicities: no sorting per resample, one pass of matrix algebra.
     """
-    total = weights.sum(axis=1)
-    mse = weights @ ((scores - mos) ** 2) / total
+    mse = ((scores - mos) ** 2) @ weights / weights.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "srocc": _pearson(_ranks(mos, weights), _ranks(logits, weights), weights),
-            "plcc": _pearson(mos[None, :], scores[None, :], weights),
+            "srocc": weighted_srocc(mos, logits[None, :], weights)[:, 0],
+            "plcc": _pearson(mos, scores, weights),
             "krocc": _kendall(mos, logits, weights),
             "mse": mse,
             "rmse": np.sqrt(mse),
         }
 
 
-def _tie_groups(values: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The sorting order, and where each group of equal values starts in it."""
-    order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.concatenate(([True], np.diff(values[order]) != 0)))
-    return order, starts
-
-
-def _ranks(values: Floats, weights: Floats) -> Floats:
-    """Average rank of each value within each resample, shape ``(resamples, n)``."""
-    order, starts = _tie_groups(values)
-    group = np.add.reduceat(weights[:, order], starts, axis=1)
-    rank = np.cumsum(group, axis=1) - group + (group + 1) / 2
-    sizes = np.diff(np.append(starts, len(values)))
-    ranks = np.empty_like(weights)
-    ranks[:, order] = np.repeat(rank, sizes, axis=1)
-    return ranks
-
-
 def _pearson(x: Floats, y: Floats, weights: Floats) -> Floats:
-    total = weights.sum(axis=1, keepdims=True)
-    dx = x - (weights * x).sum(axis=1, keepdims=True) / total
-    dy = y - (weights * y).sum(axis=1, keepdims=True) / total
-    cov = (weights * dx * dy).sum(axis=1)
-    result: Floats = cov / np.sqrt((weights * dx**2).sum(axis=1) * (weights * dy**2).sum(axis=1))
+    total = weights.sum(axis=0)
+    dx = x[:, None] - x @ weights / total
+    dy = y[:, None] - y @ weights / total
+    cov = (weights * dx * dy).sum(axis=0)
+    result: Floats = cov / np.sqrt((weights * dx**2).sum(axis=0) * (weights * dy**2).sum(axis=0))
     return result
 
 
-def _kendall(x: Floats, y: Floats, weights: Floats, block: int = 512) -> Floats:
-    """Kendall's tau-b of each resample: sum of w_i w_j sgn(dx) sgn(dy) over untied pairs."""
-    concordant = np.zeros(len(weights))
-    w32 = weights.astype(np.float32)
+def _kendall(x: Floats, y: Floats, weights: Floats) -> Floats:
+    """Kendall's tau-b of each resample."""
+    result: Floats = concordance(x, y, weights) / np.sqrt(
+        untied_pairs(x, weights) * untied_pairs(y, weights)
+    )
+    return result
+
+
+def concordance(x: Floats, y: Floats, weights: Floats, block: int = 512) -> Floats:
+    """Return the pairs in the same order less those in opposite order, on each resample.
+
+    Args:
+        x: Shape ``(n,)``.
+        y: Shape ``(n,)``.
+        weights: How often each image counts in each resample, shape ``(n, resamples)``.
+        block: Images whose pairs are looked at together; it bounds the memory.
+
+    Returns:
+        Shape ``(resamples,)``; each pair counts twice, once in either order.
+    """
+    found = np.zeros(weights.shape[1])
+    w32 = np.ascontiguousarray(weights.T, dtype=np.float32)
     for start in range(0, len(x), block):
         part = slice(start, start + block)
         signs = np.sign(x[:, None] - x[None, part]) * np.sign(y[:, None] - y[None, part])
-        concordant += ((w32 @ signs.astype(np.float32)) * w32[:, part]).sum(axis=1)
-    untied = 1.0
-    for values in (x, y):
-        order, starts = _tie_groups(values)
-        tied = (np.add.reduceat(weights[:, order], starts, axis=1) ** 2).sum(axis=1)
-        untied = untied * (weights.sum(axis=1) ** 2 - tied)
-    return np.asarray(concordant / np.sqrt(untied), dtype=np.float64)
+        found += ((w32 @ signs.astype(np.float32)) * w32[:, part]).sum(axis=1)
+    return found
 
 
-def interval(drawn: Floats | None, value: float | None) -> tuple[float | None, float | None]:
-    """Return the ends of the percentile interval of a metric's resampled values.
-
-    Args:
-        drawn: The metric on every resample, NaN where undefined.
-        value: The metric itself.
-
-    Returns:
-        None twice where the metric, or more than a tenth of the resamples, is undefined.
-    """
-    if drawn is None or value is None:
-        return None, None
-    finite = drawn[np.isfinite(drawn)]
-    if len(finite) < 0.9 * len(drawn):  # most resamples are degenerate: no honest interval
-        return None, None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(finite, [tail, 1 - tail])
-    return float(low), float(high)
+def untied_pairs(values: Floats, weights: Floats) -> Floats:
+    """Return how many pairs have different values on each resample, counted as above."""
+    order, starts = tie_groups(values)
+    tied = (np.add.reduceat(weights[order], starts, axis=0) ** 2).sum(axis=0)
+    result: Floats = weights.sum(axis=0) ** 2 - tied
+    return result

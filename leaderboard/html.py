@@ -26,6 +26,8 @@ from iqabench.leaderboard.rank import (
     clean_measures,
     standings,
 )
+from iqabench.leaderboard.statistics import Statistics, gather, notes
+from iqabench.leaderboard.statistics_tables import Field, Table, tables
 from iqabench.leaderboard.tables import remarks, standing_remarks
 from iqabench.metrics import Estimate
 
@@ -41,6 +43,7 @@ class Number:
     is_weak: bool = False
     is_deciding: bool = False
     note: str = ""
+    below: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def to_html(board: Board) -> str:
     folder = resources.files("iqabench.leaderboard") / "templates"
     template = environment.from_string((folder / TEMPLATE).read_text(encoding="utf-8"))
     return template.render(
-        groups=[_group(group) for group in board.groups],
+        groups=[_group(statistics) for statistics in gather(board)],
         environments=_environments(board),
         several=len(board.groups) > 1,
         per_image_worst=PER_IMAGE_WORST,
@@ -76,7 +79,8 @@ def breakable(text: str) -> Markup:
     return Markup("<wbr>").join(re.split(r"(?<=[:,=_+/])", text))
 
 
-def _group(group: Group) -> dict[str, Any]:
+def _group(statistics: Statistics) -> dict[str, Any]:
+    group = statistics.group
     backbones = sorted({str(entry.about["backbone"]) for entry in group.entries})
     return {
         "slug": group.slug,
@@ -90,6 +94,8 @@ def _group(group: Group) -> dict[str, Any]:
         "split": group.split,
         "standings": [_standing(group, standing) for standing in standings(group)],
         "picture": _picture(group),
+        "tables": [_table(table) for table in tables(statistics)],
+        "table_notes": notes(statistics),
         "entries": [_provenance(group, i) for i in range(len(group.entries))],
         "attacks": _attacks(group),
         "failures": [
@@ -103,6 +109,27 @@ def _group(group: Group) -> dict[str, Any]:
             for entry, cell in group.failures
         ],
     }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        **vars(table),
+        "rows": [
+            {
+                "names": row.names,
+                "is_reference": row.is_reference,
+                "fields": [_field(field) for field in row.fields],
+            }
+            for row in table.rows
+        ],
+    }
+
+
+def _field(field: Field) -> Number:
+    if field.estimate is None:
+        return Number("\N{EN DASH}")
+    text, interval = _texts(field.estimate)
+    return Number(text, interval, is_deciding=field.is_strong, below=_minus(field.small))
 
 
 def _standing(group: Group, standing: Standing) -> dict[str, Any]:
@@ -126,6 +153,7 @@ def _row(row: Row, *, several_backbones: bool) -> dict[str, Any]:
     deciding = row.lowest.by if row.lowest else None
     return {
         "rank": row.rank,
+        "range": "\N{EN DASH}".join(map(str, row.open_ranks or ())),
         "label": row.entry.label,
         "backbone": str(row.entry.about["backbone"]) if several_backbones else "",
         "reference": row.entry.is_reference,

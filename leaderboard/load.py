@@ -105,7 +105,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the numbers of a group rest on; ``few_scenes`` is ``metrics.FEW_SCENES``'s rule."""
+    """What the numbers of a group rest on; ``few_scenes`` is ``resampling.FEW_SCENES``'s rule."""
 
     n: int
     resampled: str

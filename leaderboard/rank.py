@@ -7,19 +7,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from iqabench.errors import ResultsError
+from iqabench.leaderboard.draws import Place, draws_of
+from iqabench.leaderboard.images import worst_images
 from iqabench.leaderboard.load import Cell, Entry, Group, Sample
 from iqabench.metrics import METRICS, Estimate, agreement
+from iqabench.statistics.ranks import rank_ranges
 
 WEAK_DROP = 0.1
 """An attack that takes less SROCC than this from the reference is too weak to judge by."""
 PER_IMAGE_WORST = "per-image worst"
-NEEDED = ("mos", "clean_logit", "score", "logit")
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Lowest:
-    """The lowest SROCC of a row and what reached it; undefined if any of its SROCCs is."""
+    """The lowest SROCC of a row; undefined if any of its SROCCs is.
+
+    Attributes:
+        srocc: The number.
+        by: What reached it, for people.
+        attacks: Specs of the attacks that it is of; several for their per-image worst.
+    """
 
     srocc: Estimate
     by: str
+    attacks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Row:
         lowest: What ranks: the lowest SROCC over the compared attacks and ``worst``.
         lowest_met: The same over every attack this row met, if those are more.
         rank: From 1; equal numbers share a rank; None where nothing is compared.
+        rank_range: Best and worst rank that the images leave open (``rank_ranges``); None where
+            fewer than two rows are compared, and for a row that is undefined.
     """
 
     entry: Entry
@@ -89,6 +95,13 @@ class Row:
     lowest: Lowest | None = None
     lowest_met: Lowest | None = None
     rank: int | None = None
+    rank_range: tuple[int, int] | None = None
+
+    @property
+    def open_ranks(self) -> tuple[int, int] | None:
+        """``rank_range`` if it holds more than one rank."""
+        found = self.rank_range
+        return found if found is not None and found[0] < found[1] else None
 
     @property
     def met(self) -> list[str]:
@@ -121,7 +134,7 @@ def standings(group: Group) -> tuple[Standing, ...]:
     Raises:
         ResultsError: Per-image columns are missing, damaged, or of different images.
     """
-    return tuple(_standing(group, eps) for eps in group.eps_255 or [0.0])
+    return _with_ranges(group, [_standing(group, eps) for eps in group.eps_255 or [0.0]])
 
 
 def clean_measures(entry: Entry) -> Measures | None:
@@ -163,8 +176,7 @@ def is_too_weak(group: Group, entry: Entry, attack: str, eps_255: float) -> bool
 def per_image_worst(cells: Sequence[Cell]) -> Measures:
     """Return the metrics of the most damaging result of each image over several attacks.
 
-    Damage is ``-s * (logit - clean_logit)`` with s = +1 where mos > 0.5 else -1 (METHODS section
-    1). Scores and logits are those of the chosen result.
+    ``worst_images`` says which one that is.
 
     Args:
         cells: Done cells of one entry at one eps, at least one.
@@ -174,22 +186,9 @@ def per_image_worst(cells: Sequence[Cell]) -> Measures:
     """
     if len(cells) == 1 and (only := measures_of(cells[0])) is not None:
         return only
-    first, *others = [_images(cell) for cell in cells]
-    ids = first["image_id"]
-    tables = [first, *(_aligned(ids, other, cells[0]) for other in others)]
-    mos, clean = _floats(first["mos"]), _floats(first["clean_logit"])
-    logits = np.stack([_floats(table["logit"]) for table in tables])
-    scores = np.stack([_floats(table["score"]) for table in tables])
-    damage = -np.where(mos > 0.5, 1.0, -1.0) * (logits - clean)
-    chosen = damage.argmax(axis=0)[None, :]
-    measured = agreement(
-        mos,
-        np.take_along_axis(scores, chosen, axis=0)[0],
-        np.take_along_axis(logits, chosen, axis=0)[0],
-        first["scene"],
-    )
-    sample = measured.to_json()
-    return Measures(measured.estimates, _sample(sample))
+    worst = worst_images(cells)
+    measured = agreement(worst.mos, worst.scores, worst.logits, worst.scenes)
+    return Measures(measured.estimates, _sample(measured.to_json()))
 
 
 def _standing(group: Group, eps_255: float) -> Standing:
@@ -242,11 +241,11 @@ def _lowest(
         return None, None
     worst = per_image_worst([row.entry.attacked[spec, eps_255] for spec in attacks])
     found = [
-        Lowest(r.measures.srocc, r.label)
+        Lowest(r.measures.srocc, r.label, (r.attack,))
         for r in row.results
         if r.measures is not None and r.attack in attacks
     ]
-    found.append(Lowest(worst.srocc, PER_IMAGE_WORST))
+    found.append(Lowest(worst.srocc, PER_IMAGE_WORST, tuple(attacks)))
     # A row that one attack turned into a constant has no honest "lowest defined" number.
     return worst, min(found, key=lambda f: _ascending(f.srocc.value))
 
@@ -278,6 +277,34 @@ def _ranked(rows: Iterable[Row]) -> list[Row]:
     return ranked
 
 
+def lowest_place(row: Row, eps_255: float) -> Place | None:
+    """Return where the number that ranks a row stands; None if nothing is compared."""
+    return Place(row.entry, row.lowest.attacks, eps_255) if row.lowest else None
+
+
+def _with_ranges(group: Group, ranked: Sequence[Standing]) -> tuple[Standing, ...]:
+    """Add the ranks that are left to each row; all of them at once, to resample once."""
+    places = [_lowest_places(standing) for standing in ranked]
+    known = [place for one in places if len(one) > 1 for place in one.values()]
+    if not known:
+        return tuple(ranked)
+    drawn = draws_of(group).srocc(known)
+    found = []
+    for standing, one in zip(ranked, places, strict=True):
+        if len(one) > 1:
+            ranges = rank_ranges([drawn[place] for place in one.values()])
+            by_entry = dict(zip(one, ranges, strict=True))
+            rows = [replace(row, rank_range=by_entry.get(row.entry)) for row in standing.rows]
+            standing = replace(standing, rows=tuple(rows))
+        found.append(standing)
+    return tuple(found)
+
+
+def _lowest_places(standing: Standing) -> dict[Entry, Place]:
+    found = {row.entry: lowest_place(row, standing.eps_255) for row in standing.rows}
+    return {entry: place for entry, place in found.items() if place is not None}
+
+
 def measures_of(cell: Cell) -> Measures | None:
     """Return the metrics of a cell; None if it failed.
 
@@ -296,30 +323,3 @@ def measures_of(cell: Cell) -> Measures | None:
 
 def _sample(metrics: Mapping[str, Any]) -> Sample:
     return Sample(metrics["n"], metrics["resampled"], metrics["units"], metrics["few_scenes"])
-
-
-def _images(cell: Cell) -> dict[str, list[Any]]:
-    columns = cell.columns()
-    for name in ("image_id", "scene", *NEEDED):
-        if name not in columns:
-            raise ResultsError(f"{cell.path}: its per-image columns lack '{name}'")
-        if name in NEEDED and None in columns[name]:
-            image = columns["image_id"][columns[name].index(None)]
-            raise ResultsError(f"{cell.path}: image '{image}' has no {name}")
-    return columns
-
-
-def _aligned(ids: list[str], table: dict[str, list[Any]], first: Cell) -> dict[str, list[Any]]:
-    """Bring the images of another attack into the order of the first."""
-    if table["image_id"] == ids:
-        return table
-    place = {image: i for i, image in enumerate(table["image_id"])}
-    if set(place) != set(ids) or len(place) != len(table["image_id"]):
-        raise ResultsError(
-            f"{first.path}: another attack on the same row at the same eps holds other images"
-        )
-    return {name: [values[place[image]] for image in ids] for name, values in table.items()}
-
-
-def _floats(values: Sequence[float]) -> Floats:
-    return np.asarray(values, dtype=np.float64)

@@ -26,6 +26,7 @@ from iqabench.leaderboard.rank import (
     standings,
 )
 from iqabench.metrics import METRICS, Estimate
+from iqabench.resampling import CONFIDENCE, FINE_RESAMPLES, smallest_p
 from iqabench.results import CLEAN
 
 SCHEMA = 1
@@ -35,7 +36,8 @@ HEADER = (
     *("dataset", "proxy_labels", "defense", "backbone", "recipe", "seed", "attack", "eps_255"),
     *("n", "resampled", "units", "few_scenes"),
     *(name if part == "value" else f"{name}_{part}" for name in METRICS for part in PARTS),
-    *("srocc_8bit", "worst_srocc", "rank", "attack_too_weak", "reference", "status", "key"),
+    *("srocc_8bit", "worst_srocc", "rank", "rank_low", "rank_high"),
+    *("attack_too_weak", "reference", "status", "key"),
 )
 """``worst_srocc`` is the number that ranks: see ``rank.Row.lowest``."""
 
@@ -105,7 +107,7 @@ def standing_remarks(group: Group, standing: Standing) -> list[str]:
     if not standing.attacks:
         return ["No attack has been run, so nothing is ranked."]
     names = group.attacks
-    found = [_compared_remark(group, standing)]
+    found = [_compared_remark(group, standing), *_range_remarks(group, standing)]
     for spec in standing.attacks:
         unmet = [r.entry.label for r in standing.rows if r.met and spec not in r.met]
         if unmet and spec not in standing.compared:
@@ -163,7 +165,7 @@ def _row_lines(group: Group, row: Row, eps_255: float) -> Iterator[Line]:
         **_entry_line(group, row.entry),
         "eps_255": eps_255,
         "worst_srocc": row.lowest.srocc.value if row.lowest else None,
-        "rank": row.rank,
+        **_ranks(row),
     }
     for result in row.results:
         yield {
@@ -261,12 +263,17 @@ def _entry(entry: Entry) -> Line:
 def _row(row: Row) -> Line:
     return {
         "defense": row.entry.label,
-        "rank": row.rank,
+        **_ranks(row),
         "worst_srocc": _lowest(row.lowest),
         "worst_srocc_over_all_met": _lowest(row.lowest_met or row.lowest),
         "per_image_worst": _measures_json(row.worst),
         "results": [_result(result) for result in row.results],
     }
+
+
+def _ranks(row: Row) -> Line:
+    low, high = row.rank_range or (None, None)
+    return {"rank": row.rank, "rank_low": low, "rank_high": high}
 
 
 def _result(result: Result) -> Line:
@@ -286,6 +293,24 @@ def _measures_json(measures: Measures | None) -> Line | None:
 
 def _estimate(estimate: Estimate) -> Line:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def _range_remarks(group: Group, standing: Standing) -> list[str]:
+    """Say what the ranges of ranks mean, and where nothing could have been told apart."""
+    rows = sum(row.rank_range is not None for row in standing.rows)
+    if rows < 2 or group.sample is None:
+        return []
+    pairs = rows * (rows - 1) // 2
+    if smallest_p(FINE_RESAMPLES, group.sample.units) * pairs >= 1 - CONFIDENCE:
+        return [
+            f"{group.sample.units} {group.sample.resampled} are too few to tell any of {rows} rows "
+            "apart: each may have any rank."
+        ]
+    return [
+        "Ranks that the images leave open stand beside a rank: rows are told apart by paired "
+        f"differences of their lowest SROCC, corrected by Holm for {pairs} "
+        f"{'pair' if pairs == 1 else 'pairs'}."
+    ]
 
 
 def _compared_remark(group: Group, standing: Standing) -> str:

@@ -45,7 +45,7 @@ def render(board: Board, console: Console) -> None:
     for number, group in enumerate(board.groups):
         if number:
             console.print()
-        console.print(_title(group))
+        console.print(heading(group, "SROCC"))
         tables, has_intervals = _fitting(group, console)
         for table in tables:
             console.print(table)
@@ -53,11 +53,12 @@ def render(board: Board, console: Console) -> None:
             console.print(bulleted(note))
 
 
-def _title(group: Group) -> Text:
+def heading(group: Group, what: str) -> Text:
+    """Return the line above the tables of a data set: what they show and what it rests on."""
     title = Text(group.title, style="bold")
     if group.proxy_labels:
         title.append(" (proxy labels)", style="bold yellow")
-    title.append(": SROCC", style="bold")
+    title.append(f": {what}", style="bold")
     if group.sample:
         title.append(f", n = {group.sample.n} images")
         title.append(f", 95 % intervals over {group.sample.units} {group.sample.resampled}")
@@ -101,7 +102,7 @@ def _table(group: Group, specs: Sequence[str], intervals: str | None, width: int
     table.add_column("eps", justify="right")
     names = ["clean", *(group.attacks[spec] for spec in specs), PER_IMAGE_WORST, "lowest"]
     for name in names:
-        header = Text(name if intervals == " " else _broken(name))
+        header = Text(name if intervals == " " else broken(name))
         table.add_column(header, justify="right", overflow="fold")
     for standing in standings(group):
         for row in standing.rows:
@@ -114,7 +115,7 @@ def _fields(
     row: Row, standing: Standing, specs: Sequence[str], intervals: str | None
 ) -> Iterator[Text]:
     deciding = row.lowest.by if row.lowest else None
-    yield Text(MISSING if row.rank is None else str(row.rank), style="bold")
+    yield _rank(row)
     yield Text(row.entry.label + (" (reference)" if row.entry.is_reference else ""))
     yield Text(f"{standing.eps_255:g}")
     yield _measured(row.clean, intervals)
@@ -125,6 +126,14 @@ def _fields(
         yield _result(result, intervals, "bold" if is_deciding else "")
     yield _measured(row.worst, intervals, "bold" if deciding == PER_IMAGE_WORST else "")
     yield _number(row.lowest.srocc if row.lowest else None, intervals, "bold")
+
+
+def _rank(row: Row) -> Text:
+    text = Text(MISSING if row.rank is None else str(row.rank), style="bold")
+    if row.open_ranks is not None:
+        best, worst = row.open_ranks
+        text.append(f" ({best}-{worst})", style="not bold")
+    return text
 
 
 def _result(result: Result | None, intervals: str | None, style: str) -> Text:
@@ -148,7 +157,7 @@ def _number(estimate: Estimate | None, intervals: str | None, style: str) -> Tex
     return Text((intervals or "").join([value, *interval]), style=style)
 
 
-def _broken(name: str) -> str:
+def broken(name: str) -> str:
     """Break a name into lines after its punctuation, so that its column stays narrow."""
     return re.sub(r"(?<=[-:,=_+/ ])(?=.)", "\n", name).replace(" \n", "\n")
 

@@ -8,6 +8,7 @@ from iqabench.files import write_bytes, write_text
 from iqabench.leaderboard.curves import draw, to_png, to_svg
 from iqabench.leaderboard.html import to_html
 from iqabench.leaderboard.load import Board
+from iqabench.leaderboard.statistics import gather, write_statistics
 from iqabench.leaderboard.tables import to_csv, to_json
 
 
@@ -20,7 +21,8 @@ def write_outputs(run: Path, board: Board) -> list[Path]:
 
     Returns:
         The files, tables first: ``leaderboard.csv``, ``leaderboard.json``,
-        ``figures/curves-<data set>.png`` and ``.svg``, ``report.html``.
+        ``figures/curves-<data set>.png`` and ``.svg``, ``statistics.csv``, ``statistics.json``,
+        ``report.html``.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -36,5 +38,6 @@ def write_outputs(run: Path, board: Board) -> list[Path]:
             write_bytes(path, to_png(figure))
             write_bytes(path.with_suffix(".svg"), to_svg(figure))
             written += [path, path.with_suffix(".svg")]
+    written += write_statistics(run, gather(board))
     write_text(run / "report.html", to_html(board))
     return [*written, run / "report.html"]

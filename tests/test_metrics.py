@@ -6,6 +6,7 @@ from scipy import stats
 
 from iqabench import metrics
 from iqabench.metrics import agreement
+from iqabench.resampling import multiplicities
 
 RNG = np.random.default_rng(5)
 MOS = RNG.random(60).round(1)  # many ties
@@ -84,9 +85,10 @@ def test_scenes_are_resampled_where_images_share_them_and_few_are_marked() -> No
 
 
 def test_kendall_is_the_same_in_blocks() -> None:
-    weights = metrics.multiplicities(60, 20, 0)
-    whole = metrics._kendall(MOS, LOGITS, weights, block=512)
-    np.testing.assert_allclose(whole, metrics._kendall(MOS, LOGITS, weights, block=7), rtol=1e-6)
+    weights = multiplicities(60, 20, 0).T
+    whole = metrics.concordance(MOS, LOGITS, weights, block=512)
+    blocks = metrics.concordance(MOS, LOGITS, weights, block=7)
+    np.testing.assert_allclose(whole, blocks, rtol=1e-6)
 
 
 def test_one_image_gives_no_correlation_and_no_crash() -> None:

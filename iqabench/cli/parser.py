@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for add in (_add_run, _add_train, _add_data, _add_list, _add_show, _add_report, _add_compare):
         add(commands)
-    for add in (_add_new, _add_show_attack, _add_landscape, _add_activations):
+    for add in (_add_statistics, _add_new, _add_show_attack, _add_landscape, _add_activations):
         add(commands)
     return parser
 
@@ -202,6 +202,24 @@ def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     parser.add_argument(
         "--json", action="store_true", help="every line as one JSON document on standard output"
+    )
+
+
+def _add_statistics(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "statistics",
+        "differences between rows, areas under curves, seeds combined, rank damage",
+        "iqabench statistics runs/default",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    parser.add_argument(
+        "--against",
+        metavar="ROW",
+        help="compare with this row of the leaderboard (default: each row's undefended reference)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="every number as one JSON document on standard output"
     )
 
 

@@ -86,6 +86,8 @@ def test_every_output_is_written_and_named(big_board: Board, tmp_path: Path) -> 
         "figures/curves-koniq.svg",
         "figures/curves-demo.png",
         "figures/curves-demo.svg",
+        "statistics.csv",
+        "statistics.json",
         "report.html",
     ]
     assert all(path.stat().st_size > 500 for path in written)
