@@ -10,13 +10,15 @@ from torch import Tensor
 
 from iqabench.api import (
     AscentAttack,
+    Climb,
     Goal,
     Noise,
     ObjectiveName,
     Passes,
     Regressor,
-    best_of,
+    keep_better,
     project,
+    value_of,
 )
 
 
@@ -48,7 +50,7 @@ class RandomNoise(AscentAttack):
     @property
     def climb_queries(self) -> int:
         """See ``AscentAttack.climb_queries``."""
-        return 2 * self.samples
+        return self.samples + 1
 
     def ascend(
         self,
@@ -60,14 +62,15 @@ class RandomNoise(AscentAttack):
     ) -> Iterator[Tensor]:
         """See ``AscentAttack.ascend``."""
         for eps in eps_list:
-            best = clean
+            best = Climb(clean, value_of(goal, regressor, clean, noise))
             for number in range(self.samples):
                 drawn = noise.uniform(f"corner{number}", clean.shape[1:], like=clean, low=-1)
                 move = torch.where(drawn < 0, -eps, eps)
                 corner = project(clean + move, clean, eps)
-                best = best_of(goal, regressor, [best, corner], noise)
-            yield best
+                found = Climb(corner, value_of(goal, regressor, corner, noise))
+                best = keep_better(best, found)
+            yield best.images
 
     def climb_passes(self, eps_count: int) -> Passes:
         """See ``AscentAttack.climb_passes``."""
-        return Passes(eps_count * 2 * self.samples, 0)
+        return Passes(eps_count * (self.samples + 1), 0)

@@ -104,6 +104,10 @@ class Runner:
                 _EntryRun(self, plan, entry, summary).execute()
         return summary
 
+    def models(self, plan: Plan) -> Models:
+        """Return where trained regressors come from."""
+        return Models(self.store, self.device, self.reporter, plan.benchmark.attack_draws)
+
     def _forget_failures(self, plan: Plan) -> None:
         """Remove the records of failed cells that this plan tries again."""
         planned = {
@@ -144,9 +148,10 @@ class _EntryRun:
         """Compute every missing cell; what a plugin raises fails its own cells only."""
         recipe_key, weights = "", None
         try:
-            checkpoint = self.models.checkpoint(self.entry.training)
+            models = self.runner.models(self.plan)
+            checkpoint = models.checkpoint(self.entry.training)
             recipe_key, weights = checkpoint.recipe_key, checkpoint.card()["weights_sha256"]
-            regressor = self.models.defended(self.entry.chain, self.entry.training, checkpoint)
+            regressor = models.defended(self.entry.chain, self.entry.training, checkpoint)
             draws = self.plan.benchmark.score_draws if regressor.stochastic else 1
             recorder = self._recorder(recipe_key, weights, draws)
             clean = self._clean(regressor, recorder)
@@ -174,13 +179,6 @@ class _EntryRun:
         runner = self.runner
         return Recorder(runner.run, self.entry, recipe_key, weights, draws, runner.device)
 
-    @property
-    def models(self) -> Models:
-        """Where trained regressors come from."""
-        runner = self.runner
-        draws = self.plan.benchmark.attack_draws
-        return Models(runner.store, runner.device, runner.reporter, draws)
-
     def _clean(self, regressor: Regressor, recorder: Recorder) -> Scores:
         if recorder.finds(NOTHING, 0.0):
             self.summary.found += 1
@@ -200,7 +198,7 @@ class _EntryRun:
     ) -> None:
         draws = self.plan.benchmark.attack_draws if regressor.stochastic else None
         try:
-            sources = self.models.sources(self.entry, attack.component)
+            sources = self.runner.models(self.plan).sources(self.entry, attack.component)
         except UsageError:
             raise
         except Exception as e:

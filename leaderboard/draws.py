@@ -24,11 +24,13 @@ class Place:
         entry: The row.
         attacks: Specs of the attacks: none is the clean pass, several are their per-image worst.
         eps_255: Radius in grey levels, 0 for the clean pass.
+        nonadaptive: Of the one attack through the defense's own gradient alone.
     """
 
     entry: Entry
     attacks: tuple[str, ...] = ()
     eps_255: float = 0.0
+    nonadaptive: bool = False
 
 
 class Draws:
@@ -51,7 +53,11 @@ class Draws:
         if len(found) < max(1, len(cells)):
             raise ResultsError(f"{entry.label}: no result of {', '.join(place.attacks) or 'clean'}")
         ids = self._ids
-        images = read_images(found[0], ids) if len(found) == 1 else worst_images(found, ids)
+        images = (
+            read_images(found[0], ids, nonadaptive=place.nonadaptive)
+            if len(found) == 1
+            else worst_images(found, ids)
+        )
         self._ids = images.ids
         return images
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from iqabench.files import canonical_json
 from iqabench.leaderboard.curves import DARK, LIGHT, draw, to_svg
 from iqabench.leaderboard.load import Board, Cell, Group
+from iqabench.leaderboard.pages import environment
 from iqabench.leaderboard.rank import (
     PER_IMAGE_WORST,
     WEAK_DROP,
@@ -59,12 +55,7 @@ def to_html(board: Board) -> str:
 
     Every label is escaped: names come from plugins and data sets of other people.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["breakable"] = breakable
-    folder = resources.files("iqabench.leaderboard") / "templates"
-    template = environment.from_string((folder / TEMPLATE).read_text(encoding="utf-8"))
+    template = environment().get_template(TEMPLATE)
     return template.render(
         groups=[_group(statistics) for statistics in gather(board)],
         environments=_environments(board),
@@ -72,11 +63,6 @@ def to_html(board: Board) -> str:
         per_image_worst=PER_IMAGE_WORST,
         weak_drop=WEAK_DROP,
     )
-
-
-def breakable(text: str) -> Markup:
-    """Escape a spec or label and let it wrap after its punctuation rather than anywhere."""
-    return Markup("<wbr>").join(re.split(r"(?<=[:,=_+/])", text))
 
 
 def _group(statistics: Statistics) -> dict[str, Any]:

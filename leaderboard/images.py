@@ -47,12 +47,15 @@ class Images:
         return Units.from_scenes(self.scenes)
 
 
-def read_images(cell: Cell, ids: Sequence[str] | None = None) -> Images:
+def read_images(
+    cell: Cell, ids: Sequence[str] | None = None, *, nonadaptive: bool = False
+) -> Images:
     """Read the columns of a cell.
 
     Args:
         cell: A finished cell.
         ids: The images in the order in which they are wanted; None for that of the file.
+        nonadaptive: Of the attack through the defense's own gradient alone, where it took others.
 
     Raises:
         ResultsError: Columns are missing, damaged, or of other images.
@@ -60,6 +63,8 @@ def read_images(cell: Cell, ids: Sequence[str] | None = None) -> Images:
     table = _complete(cell)
     if ids is not None:
         table = _in_order(ids, table, cell)
+    if nonadaptive and "logit_nonadaptive" in table:
+        table = table | {name: table[f"{name}_nonadaptive"] for name in ("score", "logit")}
     numbers = {name: np.asarray(table[name], dtype=np.float64) for name in NEEDED}
     return Images(
         tuple(table["image_id"]),

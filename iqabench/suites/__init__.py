@@ -7,8 +7,8 @@ without its version means the newest. What reads results can read suites; there 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 
@@ -27,11 +27,15 @@ class Suite:
         name: With its version, as ``standard-v1``.
         summary: One line.
         members: Component strings; what they leave out is at its default.
+        roles: Members that an audit asks for by what they are there for.
+        draws: Passes averaged for a stochastic defense; None leaves it to the benchmark.
     """
 
     name: str
     summary: str
     members: tuple[str, ...]
+    roles: Mapping[str, str] = field(default_factory=dict)
+    draws: int | None = None
 
 
 @lru_cache
@@ -42,7 +46,7 @@ def suites() -> dict[str, Suite]:
         name, _, ending = item.name.rpartition(".")
         if ending == "yaml":
             document = yaml.safe_load(item.read_text(encoding="utf-8"))
-            found.append(Suite(name, document["summary"], tuple(document["members"])))
+            found.append(Suite(name, **document | {"members": tuple(document["members"])}))
     return {suite.name: suite for suite in sorted(found, key=lambda s: _place(s.name))}
 
 

@@ -13,8 +13,9 @@ from leaderboard_runs import FakeRow, write_data_set
 from rich.console import Console
 
 from iqabench.leaderboard.curves import DARK, LIGHT, draw, panels, to_png, to_svg
-from iqabench.leaderboard.html import breakable, to_html
+from iqabench.leaderboard.html import to_html
 from iqabench.leaderboard.load import Board, load_board
+from iqabench.leaderboard.pages import breakable
 from iqabench.leaderboard.rank import PER_IMAGE_WORST
 from iqabench.leaderboard.terminal import render
 from iqabench.leaderboard.write import write_outputs

@@ -1,0 +1,188 @@
+"""Runs an audit: trains what is missing, attacks, probes, and puts the verdicts together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from iqabench.audit.lawful import Conduct, look
+from iqabench.audit.probes import Probes, probe
+from iqabench.audit.reading import Reader
+from iqabench.audit.reasons import Reason, reasons
+from iqabench.audit.verdict import Evidence, Verdict, judge
+from iqabench.chains import Chain
+from iqabench.contracts.noise import Noise
+from iqabench.contracts.regressor import Expectation, Regressor
+from iqabench.data import Side
+from iqabench.errors import CellError, ResultsError
+from iqabench.leaderboard.load import Entry as Row
+from iqabench.leaderboard.load import Group, load_board
+from iqabench.planning import Entry, Plan, attack
+from iqabench.running import Runner, Summary
+from iqabench.suites import Suite
+
+PROBED = 32
+"""Images whose gradient is probed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """The verdict at one eps.
+
+    Attributes:
+        eps_255: The radius, in grey levels.
+        verdict: The word, and why.
+        evidence: What it rests on.
+        reasons: T1 to T11.
+    """
+
+    eps_255: float
+    verdict: Verdict
+    evidence: Evidence
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What came of one defense.
+
+    Attributes:
+        label: The defense, as it was asked for.
+        attacked: The defense as it was attacked: with wrappers where it had to be made lawful.
+        group: Rows on the same images.
+        row: Its row; None if it could not be attacked.
+        sibling: Row of the undefended network; None likewise.
+        conduct: How it scores the same image again.
+        probes: What its gradient is worth; None if it could not be probed.
+        findings: One per eps.
+        error: Why there are none.
+    """
+
+    label: str
+    attacked: str
+    group: Group | None
+    row: Row | None
+    sibling: Row | None
+    conduct: Conduct | None
+    probes: Probes | None
+    findings: tuple[Finding, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Auditor:
+    """Audits the defenses of a plan.
+
+    Attributes:
+        runner: Computes cells; its run directory is locked by the caller.
+        suite: What they are attacked with.
+    """
+
+    runner: Runner
+    suite: Suite
+
+    def audits(self, plan: Plan) -> Iterator[Audit]:
+        """Yield the audit of every defense of a plan but the references.
+
+        Args:
+            plan: Defenses with their reference, on data sets; its attacks are the suite's.
+        """
+        for entry in plan.entries:
+            if not entry.reference:
+                siblings = [e for e in plan.entries if e.reference and _alike(e, entry)]
+                yield self._audit(replace(plan, entries=(*siblings, entry)), entry)
+
+    def _audit(self, plan: Plan, entry: Entry) -> Audit:
+        label = entry.chain.label
+        nothing = Audit(label, label, None, None, None, None, None, ())
+        try:
+            conduct, probes = self._look(plan, entry)
+        except CellError as e:
+            return replace(nothing, error=str(e))
+        lawful = entry
+        if conduct.wrappers:
+            text = "+".join([*conduct.wrappers, entry.chain.canonical])
+            lawful = replace(entry, chain=Chain.parse(text))
+            plain = attack(self.suite.roles["plain"])
+            self._run(replace(plan, entries=(entry,), attacks=(plain,)))
+        self._run(replace(plan, entries=(*plan.entries[:-1], lawful)))
+        found = replace(nothing, attacked=lawful.chain.label, conduct=conduct, probes=probes)
+        try:
+            return self._read(found, plan, entry, lawful)
+        except ResultsError as e:
+            return replace(found, error=str(e))
+
+    def _look(self, plan: Plan, entry: Entry) -> tuple[Conduct, Probes]:
+        """Return how the defense scores, and what its gradient is worth as it is given."""
+        models, device = self.runner.models(plan), self.runner.device
+        checkpoint = models.checkpoint(entry.training)
+        regressor = models.defended(entry.chain, entry.training, checkpoint)
+        side = entry.data.test
+        conduct = look(regressor, side, entry.seed, device)
+        real: Regressor = regressor
+        if regressor.stochastic:
+            real = Expectation(regressor, draws=plan.benchmark.attack_draws)
+        batches = _first(side, PROBED, plan.benchmark.batch_size, entry.seed, device)
+        return conduct, probe(real, batches)
+
+    def _run(self, plan: Plan) -> Summary:
+        return self.runner.execute(plan)
+
+    def _read(self, found: Audit, plan: Plan, entry: Entry, lawful: Entry) -> Audit:
+        """Add rows and findings from the result files."""
+        group, row, naive, sibling = self._rows(plan, entry, lawful)
+        reader = Reader(group, self.suite, row, naive, sibling)
+        assert found.probes is not None
+        findings = []
+        for eps in plan.eps_255:
+            evidence = reader.evidence(eps)
+            why = reasons(reader, plan.eps_255, eps, found.probes)
+            findings.append(Finding(eps, judge(evidence), evidence, tuple(why)))
+        return replace(found, group=group, row=row, sibling=sibling, findings=tuple(findings))
+
+    def _rows(self, plan: Plan, entry: Entry, lawful: Entry) -> tuple[Group, Row, Row, Row]:
+        board = load_board(self.runner.run)
+        split = entry.data.split.fingerprint
+        for group in board.groups:
+            if group.split == split and group.dataset["name"] == entry.data.name:
+                row, naive = (_row(group, one) for one in (lawful, entry))
+                sibling = _row(group, plan.entries[0])
+                if row is None or sibling is None:
+                    break
+                plain = Reader(group, self.suite, row, row, sibling).role("plain")
+                whole = naive is not None and all(
+                    (cell := naive.attacked.get((plain, eps))) is not None and cell.is_done
+                    for eps in plan.eps_255
+                )
+                return group, row, naive if whole and naive is not None else row, sibling
+        raise ResultsError(f"{lawful.chain.label}: no results, see the failed cells")
+
+
+def _alike(reference: Entry, entry: Entry) -> bool:
+    return (reference.data.name, reference.seed) == (entry.data.name, entry.seed)
+
+
+def _row(group: Group, entry: Entry) -> Row | None:
+    for row in group.entries:
+        same = row.identity["defense"]["spec"] == entry.chain.canonical
+        if same and row.seed == entry.seed and row.clean is not None and row.clean.is_done:
+            return row
+    return None
+
+
+def _first(
+    side: Side, count: int, size: int, seed: int, device: torch.device
+) -> list[tuple[Tensor, Noise]]:
+    """Return the first images of a side with their noise, in batches."""
+    found: list[tuple[Tensor, Noise]] = []
+    seen = 0
+    for images, _, numbers in side.batches(size):
+        take: Sequence[int] = numbers[: count - seen]
+        found.append((images[: len(take)].to(device), side.noise(seed, take, "probe")))
+        seen += len(take)
+        if seen >= count:
+            break
+    return found

@@ -1,0 +1,80 @@
+"""The verdict on a defense at one eps (DESIGN section 9): numbers in, a word out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from iqabench.audit.thresholds import CLEAN_SIGNAL, CONVERGED, DELTA, TAKEN
+from iqabench.metrics import Estimate
+from iqabench.statistics.resampled import Resampled, weighted_sum
+
+Word = Literal["no signal", "not robust", "masked", "holds", "inconclusive"]
+WORDS: tuple[Word, ...] = get_args(Word)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a verdict rests on, at one eps.
+
+    Attributes:
+        clean: SROCC of the defense without attack.
+        apparent: N: SROCC beyond the undefended sibling's under plain PGD on its own gradient.
+        real: R: the same, each under the worst of the adaptive suite.
+        doubling: Mean damage in score that doubling the suite's steps adds; None if not measured.
+    """
+
+    clean: Resampled
+    apparent: Resampled
+    real: Resampled
+    doubling: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word and why.
+
+    Attributes:
+        word: One of ``WORDS``.
+        why: One sentence with the numbers that decided.
+    """
+
+    word: Word
+    why: str
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Return the first rule of DESIGN section 9 that applies.
+
+    Bounds are those of 95 % intervals: a defense counts as robust, and as masked, only where the
+    interval says so.
+    """
+    clean, apparent, real = (
+        one.estimate for one in (evidence.clean, evidence.apparent, evidence.real)
+    )
+    kept = weighted_sum([evidence.real, evidence.apparent], [1.0, TAKEN - 1.0]).estimate
+    if clean.low is None or clean.low < CLEAN_SIGNAL:
+        return Verdict("no signal", f"clean SROCC is {_shown(clean)}: below {CLEAN_SIGNAL:g}")
+    if apparent.low is None or apparent.low <= DELTA:
+        return Verdict(
+            "not robust",
+            f"plain PGD leaves {_shown(apparent)} more than of the undefended network: not above"
+            f" {DELTA:g}",
+        )
+    numbers = f"plain PGD leaves {_shown(apparent)} more, the adaptive suite {_shown(real)}"
+    if kept.high is not None and kept.high < 0:
+        return Verdict("masked", f"{numbers}: more than half of it is taken away")
+    if real.low is not None and real.low > DELTA:
+        if evidence.doubling is not None and evidence.doubling < CONVERGED:
+            return Verdict("holds", f"{numbers}, and doubling its steps changes nothing")
+        added = "was not tried" if evidence.doubling is None else f"adds {evidence.doubling:.4f}"
+        return Verdict("inconclusive", f"{numbers}, but doubling its steps {added}")
+    return Verdict("inconclusive", f"{numbers}: neither clearly lost nor clearly kept")
+
+
+def _shown(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "undefined"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
