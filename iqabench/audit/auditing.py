@@ -21,7 +21,7 @@ from iqabench.errors import CellError, ResultsError
 from iqabench.leaderboard.load import Entry as Row
 from iqabench.leaderboard.load import Group, load_board
 from iqabench.planning import Entry, Plan, attack
-from iqabench.running import Runner, Summary
+from iqabench.running import Runner
 from iqabench.suites import Suite
 
 PROBED = 32
@@ -92,8 +92,7 @@ class Auditor:
         """
         for entry in plan.entries:
             if not entry.reference:
-                siblings = [e for e in plan.entries if e.reference and _alike(e, entry)]
-                yield self._audit(replace(plan, entries=(*siblings, entry)), entry)
+                yield self._audit(replace(plan, entries=(_sibling(plan, entry), entry)), entry)
 
     def _audit(self, plan: Plan, entry: Entry) -> Audit:
         label = entry.chain.label
@@ -106,9 +105,10 @@ class Auditor:
         if conduct.wrappers:
             text = "+".join([*conduct.wrappers, entry.chain.canonical])
             lawful = replace(entry, chain=Chain.parse(text))
+        if conduct.batch is not None and conduct.wrappers:  # as it is given, it can be attacked
             plain = attack(self.suite.roles["plain"])
-            self._run(replace(plan, entries=(entry,), attacks=(plain,)))
-        self._run(replace(plan, entries=(*plan.entries[:-1], lawful)))
+            self.runner.execute(replace(plan, entries=(entry,), attacks=(plain,)))
+        self.runner.execute(replace(plan, entries=(plan.entries[0], lawful)))
         found = replace(nothing, attacked=lawful.chain.label, conduct=conduct, probes=probes)
         try:
             return self._read(found, plan, entry, lawful)
@@ -127,9 +127,6 @@ class Auditor:
             real = Expectation(regressor, draws=plan.benchmark.attack_draws)
         batches = _first(side, PROBED, plan.benchmark.batch_size, entry.seed, device)
         return conduct, probe(real, batches)
-
-    def _run(self, plan: Plan) -> Summary:
-        return self.runner.execute(plan)
 
     def _read(self, found: Audit, plan: Plan, entry: Entry, lawful: Entry) -> Audit:
         """Add rows and findings from the result files."""
@@ -161,8 +158,10 @@ class Auditor:
         raise ResultsError(f"{lawful.chain.label}: no results, see the failed cells")
 
 
-def _alike(reference: Entry, entry: Entry) -> bool:
-    return (reference.data.name, reference.seed) == (entry.data.name, entry.seed)
+def _sibling(plan: Plan, entry: Entry) -> Entry:
+    """Return the reference on the same data, of the same seed if there is one."""
+    found = [e for e in plan.entries if e.reference and e.data.name == entry.data.name]
+    return min(found, key=lambda e: e.seed != entry.seed)
 
 
 def _row(group: Group, entry: Entry) -> Row | None:

@@ -47,7 +47,7 @@ def judge(evidence: Evidence) -> Verdict:
     """Return the first rule of DESIGN section 9 that applies.
 
     Bounds are those of 95 % intervals: a defense counts as robust, and as masked, only where the
-    interval says so.
+    interval says so; where about half is taken away, it is inconclusive.
     """
     clean, apparent, real = (
         one.estimate for one in (evidence.clean, evidence.apparent, evidence.real)
@@ -64,7 +64,8 @@ def judge(evidence: Evidence) -> Verdict:
     numbers = f"plain PGD leaves {_shown(apparent)} more, the adaptive suite {_shown(real)}"
     if kept.high is not None and kept.high < 0:
         return Verdict("masked", f"{numbers}: more than half of it is taken away")
-    if real.low is not None and real.low > DELTA:
+    half_is_left = kept.value is not None and kept.value >= 0
+    if half_is_left and real.low is not None and real.low > DELTA:
         if evidence.doubling is not None and evidence.doubling < CONVERGED:
             return Verdict("holds", f"{numbers}, and doubling its steps changes nothing")
         added = "was not tried" if evidence.doubling is None else f"adds {evidence.doubling:.4f}"

@@ -31,9 +31,11 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    for add in (_add_run, _add_train, _add_data, _add_list, _add_show, _add_report, _add_compare):
+    for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, _add_report):
         add(commands)
-    for add in (_add_statistics, _add_new, _add_show_attack, _add_landscape, _add_activations):
+    for add in (_add_compare, _add_statistics, _add_new):
+        add(commands)
+    for add in (_add_show_attack, _add_landscape, _add_activations):
         add(commands)
     return parser
 
@@ -203,6 +205,40 @@ def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--json", action="store_true", help="every line as one JSON document on standard output"
     )
+
+
+def _add_audit(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "audit",
+        "say whether a defense's robustness is real, by attacks adapted to it",
+        "iqabench audit --defense cprl --eps 1,4",
+    )
+    _add_conditions(parser)
+    parser.add_argument("--eps", metavar="LIST", help="radii in grey levels (default: 1,4)")
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="test images, drawn at random (default: 100)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the cost: 40 images, eps 2, fewer steps"
+    )
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help="audit defenses with a known answer, and count how often the audit is right",
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per pass")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/audit"),
+        metavar="DIR",
+        help="run directory (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the cells and an estimate of time"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
 
 def _add_statistics(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -1,0 +1,179 @@
+"""``iqabench audit``: is a defense's robustness real?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from iqabench.audit.auditing import Audit, Auditor
+from iqabench.audit.controls import Control, Share, confusion, controls
+from iqabench.audit.page import to_html
+from iqabench.audit.record import record
+from iqabench.cli.console import ConsoleReporter, data_console, print_json
+from iqabench.cli.estimate import show
+from iqabench.cli.setup import benchmark_of, device_of, home_of
+from iqabench.config import Benchmark
+from iqabench.data import DataHome, decode
+from iqabench.errors import ConfigError
+from iqabench.estimating import estimate
+from iqabench.files import file_name, write_json, write_text
+from iqabench.leaderboard.load import load_board
+from iqabench.leaderboard.write import write_outputs
+from iqabench.planning import Plan, choose_datasets, make_plan
+from iqabench.running import Runner, locked
+from iqabench.suites import Suite, find
+
+IMAGES, QUICK_IMAGES = 100, 40
+EPS_255, QUICK_EPS_255 = (1.0, 4.0), (2.0,)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command; any verdict is exit code 0, a defense without one is 1."""
+    reporter = ConsoleReporter()
+    suite = find("audit_quick" if arguments.quick else "audit")
+    assert suite is not None
+    benchmark = _benchmark(arguments, suite, reporter)
+    device = device_of(benchmark.device)
+    home = home_of(arguments, benchmark, reporter)
+    wanted = controls() if arguments.controls else None
+    plans = list(_plans(arguments, benchmark, home, wanted))
+    if arguments.dry_run:
+        for plan, _ in plans:
+            show(plan, estimate(plan, home.store, device), as_json=arguments.json)
+        return 0
+    run: Path = arguments.out
+    found: list[tuple[Control | None, Audit]] = []
+    with locked(run):
+        for plan, control in plans:
+            plan.fetch_weights(home.store)
+            decode(plan.sides(attacked=True), reporter)
+            auditor = Auditor(Runner(run, home.store, device, reporter), suite)
+            for audit in auditor.audits(plan):
+                _write(run, record(audit, suite))
+                found.append((control, audit))
+        write_outputs(run, load_board(run))
+    reporter.close()
+    documents = [record(audit, suite) for _, audit in found]
+    summary = None if wanted is None else _summary([(c, a) for c, a in found if c is not None])
+    if arguments.json:
+        print_json({"audits": documents, "controls": summary})
+    else:
+        _print(documents, run, summary)
+    return int(any(document["error"] for document in documents))
+
+
+def _benchmark(arguments: argparse.Namespace, suite: Suite, reporter: ConsoleReporter) -> Benchmark:
+    if arguments.controls and arguments.defense:
+        raise ConfigError("--controls audits the controls; give it without --defense")
+    if not arguments.controls and not arguments.defense:
+        raise ConfigError("nothing to audit: give --defense SPEC, or --controls")
+    benchmark = benchmark_of(arguments, reporter)
+    if benchmark.reference is None:
+        raise ConfigError("an audit needs an undefended network: set 'reference' in the file")
+    changes: dict[str, Any] = {"attacks": [suite.name], "attack_draws": suite.draws}
+    if arguments.eps is None:
+        changes["eps"] = QUICK_EPS_255 if arguments.quick else EPS_255
+    if benchmark.images is None:
+        changes["images"] = QUICK_IMAGES if arguments.quick else IMAGES
+    return benchmark.model_copy(update=changes)
+
+
+def _plans(
+    arguments: argparse.Namespace,
+    benchmark: Benchmark,
+    home: DataHome,
+    wanted: Sequence[Control] | None,
+) -> Iterator[tuple[Plan, Control | None]]:
+    chosen = choose_datasets(benchmark, arguments.dataset or [], home)
+    if wanted is None:
+        plan = make_plan(benchmark, chosen, home, split=arguments.split)
+        for entry in plan.entries:
+            if entry.reference and entry.chain.label in map(str.strip, benchmark.defenses):
+                raise ConfigError(
+                    f"{entry.chain.label} is the undefended reference that others are audited"
+                    " against; audit another defense"
+                )
+        yield plan, None
+        return
+    sibling = benchmark.model_copy(update={"defenses": [benchmark.reference], "seeds": [0]})
+    undefended = make_plan(sibling, chosen, home, split=arguments.split)
+    for control in wanted:  # all beside one network: another training of it is a control too
+        changes = {"defenses": [control.spec], "seeds": [control.seed], "reference": None}
+        own = make_plan(benchmark.model_copy(update=changes), chosen, home, split=arguments.split)
+        yield replace(own, entries=(*undefended.entries, *own.entries)), control
+
+
+def _write(run: Path, document: dict[str, Any]) -> None:
+    folder = run / "audits"
+    name = file_name(f"{document['dataset']}-{document['defense']}-seed{document['seed']}")
+    folder.mkdir(exist_ok=True)
+    write_json(folder / f"{name}.json", document)
+    write_text(folder / f"{name}.html", to_html(document))
+
+
+def _summary(found: Sequence[tuple[Control, Audit]]) -> dict[str, Any]:
+    result = confusion(found)
+    for name in ("exposed", "accused"):
+        share: Share = result[name]
+        result[name] = {
+            "count": share.count,
+            "total": share.total,
+            "interval": list(share.interval),
+        }
+    return result
+
+
+def _print(documents: Sequence[dict[str, Any]], run: Path, summary: dict[str, Any] | None) -> None:
+    console = data_console()
+    table = Table(title="verdicts", title_justify="left")
+    for name in ("defense", "eps", "verdict", "N", "R"):
+        table.add_column(name, justify="right" if name in ("eps", "N", "R") else "left")
+    for document in documents:
+        if document["error"]:
+            table.add_row(document["defense"], "", "failed", document["error"], "")
+        for f in document["findings"]:
+            numbers = [_number(f[name]) for name in ("apparent", "real")]
+            table.add_row(document["defense"], f"{f['eps_255']:g}", f["verdict"], *numbers)
+    console.print(table)
+    for document in documents if summary is None else []:
+        for f in document["findings"]:
+            console.print(f"{document['defense']} at {f['eps_255']:g}/255: {f['why']}.")
+            raised = [r for r in f["reasons"] if r["raised"]]
+            for r in raised:
+                console.print(f"  {r['test']}: {r['asks']} {r['found']}")
+    if summary is not None:
+        _print_controls(console, summary)
+    console.print(f"\nwrote {run / 'audits'}", soft_wrap=True)
+
+
+def _print_controls(console: Any, summary: dict[str, Any]) -> None:
+    words = sorted({word for counts in summary["by_kind"].values() for word in counts})
+    table = Table(title="controls by kind", title_justify="left")
+    for name in ("kind", *words):
+        table.add_column(name)
+    for kind, counts in summary["by_kind"].items():
+        table.add_row(kind, *(str(counts[word] or "") for word in words))
+    console.print(table)
+    for name, what in (("exposed", "masks exposed"), ("accused", "honest defenses accused")):
+        share = summary[name]
+        low, high = share["interval"]
+        console.print(
+            f"{what}: {share['count']} of {share['total']} (95 % interval {low:.0%} to {high:.0%})"
+        )
+    for line in summary["no_control"]:
+        console.print(f"no control, for it hides nothing from plain PGD: {line}")
+    for line in summary["failed"]:
+        console.print(f"failed: {line}")
+
+
+def _number(estimate: dict[str, float | None]) -> str:
+    if estimate["value"] is None:
+        return "undefined"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.3f}"
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
