@@ -96,7 +96,7 @@ def _gradient(probes: Probes) -> Iterator[Reason]:
         "T5",
         "does a step along the gradient bring what the gradient promises?",
         f"share that comes true: {steps}; cosine a tenth of a grey level away {probes.turning:.2f}",
-        probes.linearity[QUARTER_255] < limit.LINEAR,
+        not limit.LINEAR <= probes.linearity[QUARTER_255] <= 1 / limit.LINEAR,
     )
     yield Reason(
         "T6",

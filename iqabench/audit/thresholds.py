@@ -19,7 +19,8 @@ EXTRA = 0.02
 """Mean damage in score by which the wrong attack may win (T9, T10), and that may be lost when eps
 grows (T3)."""
 LINEAR = 0.25
-"""Share of the predicted change that a step of a quarter grey level must bring about (T5)."""
+"""Share of the predicted change that a step of a quarter grey level must bring about, and whose
+inverse it must not exceed (T5)."""
 AGREES = 0.5
 """A finite difference must be between this share of the gradient's slope and its inverse (T7)."""
 REPEATS = 1e-5
