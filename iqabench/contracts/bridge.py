@@ -99,12 +99,14 @@ class Offer:
         random: It draws random numbers: always, never, or if the setting of that name is true.
         square: It makes images square on the way, so others are refused.
         passes: Forward and backward passes per image and radius, from its settings.
+        forwards: Forward passes beside them.
     """
 
     settings: Settings = field(default_factory=dict)
     random: bool | str = False
     square: bool = False
     passes: Callable[[Settings], int] = lambda settings: settings.get("steps", 1)
+    forwards: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +209,8 @@ class BridgedAttack(ObjectiveAttack):
 
     def passes(self, eps_count: int) -> Passes:
         """See ``Attack.passes``."""
-        count = eps_count * self.offer.passes(self.settings)
-        return Passes(count, count)
+        both = self.offer.passes(self.settings)
+        return Passes(eps_count * (both + self.offer.forwards), eps_count * both)
 
     def _run(
         self,

@@ -78,7 +78,9 @@ def _check_base(defense: Defense, who: str, backbone: BackboneSpec, size: int) -
         check_regressor(first.regressor, who=who, size=size)
         _check_saved(first, other, size)
         return
-    _check_equal_builds(first, make(0), "builds other weights from the same seed of torch's generator")
+    _check_equal_builds(
+        first, make(0), "builds other weights from the same seed of torch's generator"
+    )
     _check_players(first)
     check_regressor(first.regressor, who=who, size=size)
     _check_training(make, size)
