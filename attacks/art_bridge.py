@@ -34,7 +34,6 @@ REFUSED = {
             "AutoConjugateGradient",
             "AutoProjectedGradientDescent",
             "BoundaryAttack",
-            "BrendelBethgeAttack",
             "CarliniL0Method",
             "CarliniL2Method",
             "CarliniLInfMethod",

@@ -162,14 +162,15 @@ class TorchattacksBridge(BridgedAttack):
 
         first_class = torch.zeros(len(images), dtype=torch.long, device=images.device)
         make = getattr(torchattacks, self.name)
-        if self.name == "APGD":
+        moved: Tensor
+        if self.name == "APGD":  # its public call gives back clean images until the class changes
             with torch.no_grad():
                 model = _TwoClasses(value, images, anchor=value(images))
             attack = make(model, eps=eps, **self.settings)
-            _, best = attack.perturb(images, first_class, best_loss=True)
-            return best
-        attack = make(_TwoClasses(value, images), **self._arguments(eps))
-        moved: Tensor = attack(images, first_class)
+            _, moved = attack.perturb(images, first_class, best_loss=True)
+        else:
+            attack = make(_TwoClasses(value, images), **self._arguments(eps))
+            moved = attack(images, first_class)
         return moved
 
     def _arguments(self, eps: float) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Attacks of other libraries, lent to a scalar score.
 
-Those libraries attack classifiers. What of them means something for a score, and how it is asked, is
-written down name by name; a name that nobody verified is refused.
+Those libraries attack classifiers. What of them means something for a score, and how it is asked,
+is written down name by name; a name that nobody verified is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from iqabench.contracts.attack import ObjectiveAttack, Passes
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import MissingExtraError, did_you_mean
-from iqabench.seeding import lent_rng
 
 Value = Callable[[Tensor], Tensor]
 """The goal of an attack as a library sees it: images ``(N, 3, H, W)`` to values ``(N,)``."""
@@ -74,7 +73,7 @@ def lent_draws(noise: Noise, purpose: str) -> Iterator[None]:
         purpose: What the numbers are for.
     """
     (stream,) = noise.generators(purpose)
-    with lent_rng():
+    with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed every GPU's generator as well and not restore it.
         torch.default_generator.manual_seed(int(stream.integers(2**63)))
         yield
