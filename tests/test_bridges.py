@@ -7,6 +7,8 @@ pixels, by less than 1e-7.
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from itertools import product
@@ -174,6 +176,18 @@ def test_draws_come_from_the_noise_alone() -> None:
     assert not torch.equal(moved(0), moved(1))
 
 
+def test_what_a_library_draws_from_pythons_generator_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(self: object, value: object, images: Tensor, eps: float) -> Tensor:
+        return images + eps * random.random()
+
+    monkeypatch.setattr(ARTBridge, "run", run)
+    before = random.getstate()
+    perturbed("art:FastGradientMethod", SCALES["0-1"], IMAGES[0], RADII[0])
+    assert random.getstate() == before
+
+
 @pytest.mark.parametrize("text", ["torchattacks:BIM", "art:BasicIterativeMethod"])
 def test_steps_are_shares_of_eps(text: str) -> None:
     clean = IMAGES[0]
@@ -248,7 +262,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(metadata, "version", installed)
     for module in ("torchattacks", "art", "art.attacks"):
-        monkeypatch.setitem(__import__("sys").modules, module, None)
+        monkeypatch.setitem(sys.modules, module, None)
 
 
 @pytest.mark.usefixtures("_bare")
