@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from itertools import product
 from typing import Any
@@ -161,8 +162,12 @@ def test_the_estimate_of_passes_is_what_is_made(ready: BridgedAttack) -> None:
     counted = frozen(Counted(SmoothRegressor(), tally))
     ready.perturb(counted, clean, tiny_mos(2), RADII[1], noise_for(clean))
     estimate = ready.passes(1)
+    assert estimate is not None
     assert tally.backwards == 2 * estimate.backwards
     assert tally.forwards == 2 * estimate.forwards
+    both = replace(ready, objective="both").passes(1)
+    assert both is not None
+    assert both.backwards == 2 * estimate.backwards
 
 
 def test_draws_come_from_the_noise_alone() -> None:

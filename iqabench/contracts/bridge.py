@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, ClassVar
@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from iqabench.contracts.attack import ObjectiveAttack, Passes
+from iqabench.contracts.attack import AscentAttack, Passes
 from iqabench.contracts.noise import Noise
+from iqabench.contracts.objective import Goal
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import MissingExtraError, did_you_mean
 
@@ -109,7 +110,7 @@ class Offer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BridgedAttack(ObjectiveAttack):
+class BridgedAttack(AscentAttack):
     """Base of attacks that another library carries out.
 
     A subclass declares the library's table and calls it in ``run``. Every optional parameter is
@@ -185,50 +186,62 @@ class BridgedAttack(ObjectiveAttack):
             eps: L-infinity radius on the ``[0, 1]`` scale, above 0.
         """
 
-    def perturb(
-        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
-    ) -> Tensor:
-        """See ``Attack.perturb``; at eps 0, which some libraries refuse, nothing moves."""
-        if self.offer.square and images.shape[2] != images.shape[3]:
-            height, width = images.shape[2:]
-            raise ValueError(
-                f"{self.library}'s {self.name} resizes images to a square, these are"
-                f" {width} x {height}"
-            )
-        if eps == 0:
-            return images.clone()
-        if not self.draws:
-            return self._run(regressor, images, mos, eps, noise, images.device)
-        moved = []
-        for number in range(len(images)):
-            one, alone = slice(number, number + 1), noise.select([number])
-            with lent_draws(alone, self.library):
-                moved.append(self._run(regressor, images[one], mos[one], eps, alone, "cpu"))
-        return torch.cat(moved)
-
-    def passes(self, eps_count: int) -> Passes:
-        """See ``Attack.passes``."""
-        both = self.offer.passes(self.settings)
-        return Passes(eps_count * (both + self.offer.forwards), eps_count * both)
-
-    def _run(
+    def sweep(
         self,
         regressor: Regressor,
         images: Tensor,
         mos: Tensor,
-        eps: float,
+        eps_list: Sequence[float],
         noise: Noise,
-        place: torch.device | str,
-    ) -> Tensor:
-        """Run the library on a device of its own; the network stays where it is."""
-        goal = self.goal(regressor, images, mos, noise)
+    ) -> Iterator[Tensor]:
+        """See ``Attack.sweep``.
 
-        def value(moved: Tensor) -> Tensor:
-            return goal(regressor, moved.to(images.device), noise).to(moved.device)
+        Raises:
+            ValueError: The chosen attack makes images square, and these are not.
+        """
+        height, width = images.shape[2:]
+        if self.offer.square and height != width:
+            raise ValueError(
+                f"{self.library}'s {self.name} resizes images to a square, these are"
+                f" {width} x {height}"
+            )
+        if not self.draws:
+            yield from super().sweep(regressor, images, mos, eps_list, noise)
+            return
+        for eps in eps_list:
+            moved: list[Tensor] = []
+            for number in range(len(images)):
+                one, alone = slice(number, number + 1), noise.select([number])
+                with lent_draws(alone, self.library):
+                    moved += super().sweep(regressor, images[one], mos[one], [eps], alone)
+            yield torch.cat(moved)
 
-        with torch.enable_grad(), _kept_python_random():
-            moved = self.run(value, images.to(place), eps)
-        return moved.detach().to(images.device)
+    def ascend(
+        self,
+        goal: Goal,
+        regressor: Regressor,
+        clean: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        """See ``AscentAttack.ascend``; at eps 0, which some libraries refuse, nothing moves."""
+
+        def value(images: Tensor) -> Tensor:
+            return goal(regressor, images.to(clean.device), noise).to(images.device)
+
+        start = clean.cpu() if self.draws else clean  # the network stays where it is
+        for eps in eps_list:
+            if eps == 0:
+                yield clean.clone()
+                continue
+            with torch.enable_grad(), _kept_python_random():
+                moved = self.run(value, start, eps)
+            yield moved.detach().to(clean.device)
+
+    def climb_passes(self, eps_count: int) -> Passes:
+        """See ``AscentAttack.climb_passes``."""
+        both = self.offer.passes(self.settings)
+        return Passes(eps_count * (both + self.offer.forwards), eps_count * both)
 
     def _given(self) -> dict[str, Any]:
         optional = (f.name for f in self.parameter_fields() if f.default is None)
