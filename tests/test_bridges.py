@@ -132,7 +132,13 @@ def every(*, square: bool) -> list[BridgedAttack]:
     return made
 
 
-@pytest.mark.parametrize("ready", every(square=False), ids=lambda a: f"{a.library}-{a.name}")
+def marked(ready: BridgedAttack) -> Any:
+    few = {"FGSM", "MIFGSM", "VMIFGSM", "APGD", "MomentumIterativeMethod"}
+    marks = [] if ready.name in few else [pytest.mark.slow]  # the defaults are checked elsewhere
+    return pytest.param(ready, marks=marks, id=f"{ready.library}-{ready.name}")
+
+
+@pytest.mark.parametrize("ready", map(marked, every(square=False)))
 def test_whatever_is_offered_keeps_the_contract(ready: BridgedAttack) -> None:
     check_attack(ready)
 
