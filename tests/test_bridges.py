@@ -138,7 +138,7 @@ def marked(ready: BridgedAttack) -> Any:
     return pytest.param(ready, marks=marks, id=f"{ready.library}-{ready.name}")
 
 
-@pytest.mark.parametrize("ready", map(marked, every(square=False)))
+@pytest.mark.parametrize("ready", [marked(ready) for ready in every(square=False)])
 def test_whatever_is_offered_keeps_the_contract(ready: BridgedAttack) -> None:
     check_attack(ready)
 
