@@ -140,15 +140,17 @@ def test_what_an_image_becomes_depends_on_that_image_alone() -> None:
 
 
 class Modes(RegressorWrapper):
-    """Notes the modes in which it is asked."""
+    """Notes the images that it is asked about, and in which modes."""
 
     def __init__(self, inner: Regressor) -> None:
         super().__init__(inner)
         self.seen: list[tuple[bool, bool]] = []
+        self.images: list[Tensor] = []
 
     def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
         weights = next(self.inner.parameters())
         self.seen.append((self.training, weights.requires_grad))
+        self.images.append(images.detach())
         return self.inner.logit(images, noise)
 
 
@@ -157,6 +159,7 @@ def test_it_attacks_in_eval_mode_with_frozen_weights_and_trains_in_training_mode
     kept = batch.images.clone()
     handed_on("at:steps=2,mix=1", regressor, batch)
     assert regressor.seen == [(False, False)] * 3 + [(True, True)]
+    assert all(float((x - kept).abs().max()) <= 2 / 255 + 1e-6 for x in regressor.images)
     assert torch.equal(batch.images, kept)
 
 
