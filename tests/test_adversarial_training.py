@@ -170,6 +170,7 @@ def test_a_value_that_makes_no_sense_is_refused(bad: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_it_makes_the_demo_net_more_robust(tmp_path: Path) -> None:
     attack = "pgd:objective=reflect,threshold=median"
     flags = ["--dataset", "demo", "--attack", attack, "--eps", "2", "--device", "cpu"]
