@@ -28,6 +28,7 @@ from iqabench.contracts.attack import (
     ThreatModel,
 )
 from iqabench.contracts.backbone import Backbone, Role, Site
+from iqabench.contracts.bridge import BridgedAttack, Offer, Value, choose, need_extra
 from iqabench.contracts.component import Component, state
 from iqabench.contracts.dataset import (
     Dataset,
@@ -85,6 +86,7 @@ __all__ = [
     "AttackBatch",
     "Backbone",
     "Batch",
+    "BridgedAttack",
     "Climb",
     "Component",
     "DataError",
@@ -99,6 +101,7 @@ __all__ = [
     "Noise",
     "ObjectiveAttack",
     "ObjectiveName",
+    "Offer",
     "Part",
     "Passes",
     "Player",
@@ -120,14 +123,17 @@ __all__ = [
     "TrainState",
     "TrainStep",
     "Transferred",
+    "Value",
     "Wrapper",
     "best_of",
+    "choose",
     "evaluation_mode",
     "find_file",
     "find_folder",
     "global_average",
     "keep_better",
     "make_goal",
+    "need_extra",
     "per_image",
     "pixel_gradient",
     "project",

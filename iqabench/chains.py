@@ -30,7 +30,8 @@ class Chain:
         """Return the chain that a component string describes.
 
         Raises:
-            IncompatibleError: The last part wraps something, or an earlier one wraps nothing.
+            IncompatibleError: The last part wraps something, an earlier one wraps nothing, or it
+                changes the training of a base that is not trained.
         """
         named = [DEFENSES.create(part) for part in parse(text)]
         *outer, last = named
@@ -42,6 +43,11 @@ class Chain:
             if not isinstance(part.component, Wrapper):
                 raise IncompatibleError(
                     f"defense {text!r}: {part.name!r} wraps nothing, so it must be the last part"
+                )
+            if part.component.changes_training and not last.component.trains:
+                raise IncompatibleError(
+                    f"defense {text!r}: {part.name!r} changes training, and {last.name!r} is not"
+                    " trained"
                 )
         return cls(tuple(outer), last)  # type: ignore[arg-type]  # checked one by one above
 
@@ -64,6 +70,11 @@ class Chain:
     def identities(self) -> list[str]:
         """Distribution, name and version of every part."""
         return [part.identity for part in self.parts]
+
+    @property
+    def trains(self) -> bool:
+        """Whether its weights come from training; else from what the base builds."""
+        return self.base.component.trains
 
     @property
     def trained(self) -> Chain:

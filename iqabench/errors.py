@@ -12,6 +12,7 @@ IqabenchError
       UnreadableImagesError   images cannot be decoded, all of them named
     WeightsError          a weights file or checkpoint cannot be used
     DeviceError           the requested device is not there
+    MissingExtraError     a component needs an optional package that is not installed
     OutputError           a folder cannot be written, or another process is using it
     ResultsError          a result file is missing, damaged, or of another schema
   PluginLoadError       exit 1: a component is registered, but its module does not import
@@ -103,6 +104,10 @@ class WeightsError(UsageError):
 
 class DeviceError(UsageError):
     """The requested device is not there."""
+
+
+class MissingExtraError(UsageError):
+    """A component needs an optional package that is not installed."""
 
 
 class OutputError(UsageError):

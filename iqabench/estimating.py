@@ -55,7 +55,7 @@ def estimate(plan: Plan, store: Path, device: torch.device) -> Iterator[Cost]:
             raise
         except Exception:  # a plugin may raise anything; the run will say what
             speed = None
-        trained = entry.training.checkpoint(store).exists
+        trained = entry.training.checkpoint(store).exists or not entry.chain.trains
         images = len(entry.data.train) * entry.training.recipe.epochs
         tested = len(entry.data.test)
         yield Cost(

@@ -30,6 +30,11 @@ from iqabench.specs import parse
 from iqabench.suites import expand
 from iqabench.training import Training
 
+ITS_OWN = "its own"
+"""The backbone of a defense that is not trained, as results name it."""
+NOT_TRAINED = "none"
+"""Its recipe."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -55,6 +60,11 @@ class Entry:
         return self.training.seed
 
     @property
+    def backbone_name(self) -> str:
+        """What its network is built on, for people."""
+        return self.training.backbone.name if self.chain.trains else ITS_OWN
+
+    @property
     def shown(self) -> str:
         """The entry in a few words."""
         seed = f", seed {self.seed}" if self.seed else ""
@@ -63,9 +73,9 @@ class Entry:
     @property
     def conditions(self) -> tuple[str | int, ...]:
         """What tells it from other entries before it has weights, in plain values."""
-        data, backbone = self.data, self.training.backbone.name
-        split = data.split.fingerprint
-        return data.name, split, self.chain.canonical, backbone, self.recipe_name, self.seed
+        data, split = self.data, self.data.split.fingerprint
+        spec = self.chain.canonical
+        return data.name, split, spec, self.backbone_name, self.recipe_name, self.seed
 
     def sibling(self, chain: Chain) -> Training:
         """Return the training of another defense under the same conditions (transfer sources)."""
@@ -100,7 +110,8 @@ class Plan:
         Raises:
             WeightsError: They are not there and cannot be had.
         """
-        waiting = [e.training for e in self.entries if not e.training.checkpoint(store).exists]
+        trainings = [e.training for e in self.entries if e.chain.trains]
+        waiting = [t for t in trainings if not t.checkpoint(store).exists]
         for backbone in dict.fromkeys(t.backbone for t in waiting):
             with lent_rng():
                 backbone.build()
@@ -238,7 +249,8 @@ def _entries(
     for seed in dict.fromkeys(benchmark.seeds):
         for chain, reference in chains:
             training = Training(chain.trained, backbone, recipe, data, seed)
-            yield Entry(data, chain, training, recipe_name, reference)
+            made = recipe_name if chain.trains else NOT_TRAINED
+            yield Entry(data, chain, training, made, reference)
 
 
 def _check_fit(chains: Sequence[Chain], backbone: BackboneSpec) -> None:

@@ -176,7 +176,10 @@ class Recorder:
 
     def _about(self, attacked: Attacked) -> dict[str, Any]:
         entry, info = self.entry, self.entry.data.named.component
-        backbone = entry.training.backbone
+        weights = entry.training.backbone.provenance()["weights"]
+        settings = entry.training.recipe.model_dump()
+        if not entry.chain.trains:
+            weights, settings = "pretrained", settings | {"epochs": 0}
         return {
             "dataset_title": info.title,
             "dataset_part": entry.data.incomplete,
@@ -184,10 +187,10 @@ class Recorder:
             "split_origin": entry.data.split.origin,
             "defense": entry.chain.label,
             "attack": attacked.label,
-            "backbone": backbone.name,
-            "backbone_weights": backbone.provenance()["weights"],
+            "backbone": entry.backbone_name,
+            "backbone_weights": weights,
             "recipe": entry.recipe_name,
-            "recipe_settings": entry.training.recipe.model_dump(),
+            "recipe_settings": settings,
             "recipe_key": self.recipe_key,
             "reference": entry.reference,
             "threat_model": attacked.threat_model,

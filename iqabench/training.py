@@ -53,10 +53,14 @@ class Training:
     seed: int
 
     def description(self) -> dict[str, Any]:
-        """Return what the recipe key is the hash of."""
-        return {
+        """Return what the recipe key is the hash of: everything that decides the weights."""
+        made_by: dict[str, Any] = {
             "version": VERSION,
             "defense": {"spec": self.chain.canonical, "components": self.chain.identities},
+        }
+        if not self.chain.trains:
+            return made_by
+        return made_by | {
             "backbone": self.backbone.provenance(),
             "recipe": self.recipe.model_dump(),
             "data": {
@@ -69,8 +73,10 @@ class Training:
     def checkpoint(self, store: Path) -> Checkpoint:
         """Return where the weights are, or will be."""
         key = hash_of(self.description())[:16]
-        shown = file_name(f"{self.data.named.name}-{self.chain.base.name}-{self.backbone.name}")
-        return Checkpoint(store / "checkpoints" / f"{shown}-{key}", key)
+        shown = f"{self.data.named.name}-{self.chain.base.name}-{self.backbone.name}"
+        if not self.chain.trains:
+            shown = self.chain.base.name
+        return Checkpoint(store / "checkpoints" / f"{file_name(shown)}-{key}", key)
 
     def build(self, checkpoint: Checkpoint) -> Regressor:
         """Return the trained regressor, in eval mode with frozen weights, on the CPU."""
@@ -146,30 +152,33 @@ class _Trainer:
         self.batch_size = min(self.recipe.batch_size, len(self.side))
         self.steps_per_epoch = len(self.side) // self.batch_size
         self.steps = self.recipe.epochs * self.steps_per_epoch
+        trains = training.chain.trains
+        self.epochs = self.recipe.epochs if trains else 0
         with lent_rng():
             seed_torch("build", training.seed)
-            self.levels = training.chain.levels(training.backbone.build())
+            self.levels = training.chain.levels(training.backbone.build(with_weights=trains))
         self.regressor = settle(self.levels[-1], device)
-        self.players = training.chain.players(self.levels)
+        self.players = training.chain.players(self.levels) if trains else {}
         self.optimizers = {name: self._optimizer(p) for name, p in self.players.items()}
 
     def run(self) -> None:
-        """Train to the end and save the checkpoint."""
+        """Train to the end, if there is anything to train, and save the checkpoint."""
         first, seconds, losses = self._resume()
         label = f"training {self.training.chain.label} on {self.training.data.name}"
         progress = self.reporter.counter(label)
         began = time.monotonic()
         with lent_rng(self.device), exact_kernels():
-            for epoch in range(first, self.recipe.epochs):
+            for epoch in range(first, self.epochs):
                 losses.append(self._epoch(epoch, progress))
                 spent = seconds + time.monotonic() - began
-                if epoch + 1 < self.recipe.epochs:
+                if epoch + 1 < self.epochs:
                     self._save_state(epoch + 1, spent, losses)
         self.regressor.eval()
         card = {
             "recipe_key": self.checkpoint.recipe_key,
             "description": self.training.description(),
-            "images": len(self.side),
+            "images": len(self.side) if self.epochs else 0,
+            "epochs": self.epochs,
             "losses": losses,
             "seconds": round(seconds + time.monotonic() - began, 1),
             "environment": environment(self.device),

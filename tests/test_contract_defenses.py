@@ -41,7 +41,8 @@ from iqabench.testing.fixtures import PooledHead
 DOC = "A defense for a test.\n\nIt has one fault at most."
 
 
-@pytest.mark.parametrize("name", DEFENSES.names())
+# pyiqa is large and its weights are downloaded: test_pyiqa_bridge.py checks it with a stand-in.
+@pytest.mark.parametrize("name", sorted({*DEFENSES.names()} - {"pyiqa"}))
 def test_every_defense_keeps_the_contract(name: str) -> None:
     check_defense(DEFENSES.get(name))
 

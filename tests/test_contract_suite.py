@@ -21,7 +21,7 @@ DOC = "A component for a test.\n\nIt has one fault at most."
 @pytest.mark.parametrize("registry", [ATTACKS, DATASETS, DEFENSES], ids=lambda r: str(r.kind))
 def test_every_registered_name_loads_and_passes(registry: Registry[Any]) -> None:
     assert registry.names()
-    for name in registry.names():
+    for name in {*registry.names()} - {"pyiqa"}:  # test_pyiqa_bridge.py, with a stand-in
         check_component(registry.get(name))
 
 

@@ -75,6 +75,10 @@ TrainStep = Callable[[Batch, TrainState], Step]
 class Defense(Component):
     """A way to build a regressor on a backbone and to train it."""
 
+    trains: ClassVar[bool] = True
+    """False for a finished regressor: what ``build`` returns is used as it is, with weights that
+    its parameters alone decide, whatever the backbone, the data, the recipe or the seed."""
+
     @abstractmethod
     def build(self, backbone: Backbone) -> Regressor:
         """Return a regressor on ``backbone``; new parameters are initialised by torch's RNG.

@@ -41,7 +41,8 @@ def check_defense(
 ) -> None:
     """Check a defense, or a wrapper around an undefended network, against its contract.
 
-    It is built, scored, trained for two steps as the harness trains, and scored again.
+    It is built, scored, trained for two steps as the harness trains, and scored again; one that is
+    not trained is built and scored.
 
     Args:
         defense: A class, which is checked with its defaults, or an instance of one.
@@ -69,8 +70,17 @@ def _check_base(defense: Defense, who: str, backbone: BackboneSpec, size: int) -
             players = defense.players(regressor)
         return _Course(who, regressor, players, lambda b, s: defense.train_step(regressor, b, s))
 
-    first, second = make(0), make(0)
-    _check_equal_builds(first, second)
+    first = make(0)
+    if not defense.trains:
+        other = make(1)
+        rule = "is not trained and builds other weights from another seed of torch's generator"
+        _check_equal_builds(first, other, rule)
+        check_regressor(first.regressor, who=who, size=size)
+        _check_saved(first, other, size)
+        return
+    _check_equal_builds(
+        first, make(0), "builds other weights from the same seed of torch's generator"
+    )
     _check_players(first)
     check_regressor(first.regressor, who=who, size=size)
     _check_training(make, size)
@@ -152,12 +162,12 @@ def _check_own_parameters(
     require(honest, who, "adds a player but does not declare changes_training")
 
 
-def _check_equal_builds(first: _Course, second: _Course) -> None:
+def _check_equal_builds(first: _Course, second: _Course, rule: str) -> None:
     one, other = first.regressor.state_dict(), second.regressor.state_dict()
     plain = all(isinstance(v, Tensor) for v in one.values())
     require(plain, first.who, "keeps something else than tensors in its state_dict")
     same = one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
-    require(same, first.who, "builds other weights from the same seed of torch's generator")
+    require(same, first.who, rule)
 
 
 def _check_players(course: _Course) -> None:
