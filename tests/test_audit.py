@@ -1,0 +1,141 @@
+"""``iqabench audit`` from the command line, on a small data set that a small network learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import write_biq2021, write_config
+
+from iqabench.audit.controls import Share, controls
+from iqabench.audit.thresholds import DELTA
+from iqabench.cli import main
+
+RECIPE = {"resize": 32, "crop": 32, "batch_size": 16, "epochs": 8, "lr": 3e-3}
+DEFENSES = ("false_gradient+resnet", "batch_score+resnet", "const")
+
+
+class Place:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        write_biq2021(folder / "data", train=160, test=60)
+        self.config = write_config(folder / "tiny.yaml", recipes={"tiny": RECIPE})
+        self.out = folder / "run"
+
+    def audit(self, *flags: str) -> int:
+        return main(
+            [
+                *("audit", "--config", str(self.config), "--data-root", str(self.folder / "data")),
+                *("--store", str(self.folder / "store"), "--dataset", "biq2021"),
+                *("--out", str(self.out), *flags),
+            ]
+        )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("audit"))
+
+
+@pytest.fixture(scope="module")
+def records(place: Place) -> dict[str, dict[str, Any]]:
+    flags = [flag for spec in DEFENSES for flag in ("--defense", spec)]
+    assert place.audit("--quick", "--eps", "4", "--images", "60", *flags) == 0
+    found = [json.loads(p.read_text()) for p in (place.out / "audits").glob("*.json")]
+    return {record["defense"]: record for record in found}
+
+
+def test_every_defense_has_a_record_and_a_page(
+    place: Place, records: dict[str, dict[str, Any]]
+) -> None:
+    assert set(records) == set(DEFENSES)
+    pages = list((place.out / "audits").glob("*.html"))
+    assert len(pages) == len(DEFENSES)
+    for page in pages:
+        text = page.read_text()
+        assert "http://" not in text.replace("http://www.w3.org", "")
+        assert "<script" not in text
+    for record in records.values():
+        assert record["error"] is None
+        assert record["suite"]["name"] == "audit_quick-v1"
+        assert [f["eps_255"] for f in record["findings"]] == [4]
+        assert record["thresholds"]["DELTA"] == DELTA
+
+
+def test_a_gradient_that_points_the_wrong_way_is_a_mask(
+    records: dict[str, dict[str, Any]],
+) -> None:
+    record = records["false_gradient+resnet"]
+    [finding] = record["findings"]
+    assert finding["verdict"] == "masked", finding["why"]
+    assert finding["apparent"]["low"] > DELTA
+    raised = {reason["test"] for reason in finding["reasons"] if reason["raised"]}
+    assert {"T2", "T5", "T7", "T9"} <= raised
+    assert record["probes"]["linearity"]["0.25"] < 0
+    tests = [int(reason["test"][1:]) for reason in finding["reasons"]]
+    assert tests == sorted(tests)
+
+
+def test_a_score_that_depends_on_the_batch_is_found_and_attacked_alone(
+    records: dict[str, dict[str, Any]],
+) -> None:
+    record = records["batch_score+resnet"]
+    assert record["attacked_as"] == "one_by_one+batch_score+resnet"
+    assert "batch" in record["conduct"]
+    assert records["false_gradient+resnet"]["conduct"] is None
+
+
+def test_a_constant_has_no_signal(records: dict[str, dict[str, Any]]) -> None:
+    [finding] = records["const"]["findings"]
+    assert finding["verdict"] == "no signal"
+
+
+def test_the_cost_of_a_quick_audit_is_what_the_docs_say(
+    records: dict[str, dict[str, Any]],
+) -> None:
+    record = records["false_gradient+resnet"]
+    per_image = record["gradients"] / record["sample"]["n"]
+    assert per_image == 2 * (70 + 0)  # the defense and its sibling; transfer's are the source's
+
+
+def test_undeclared_randomness_is_declared_before_it_is_attacked(place: Place) -> None:
+    flags = ("--quick", "--eps", "4", "--images", "10", "--defense", "random_input+resnet")
+    assert place.audit(*flags) == 0
+    [path] = (place.out / "audits").glob("*random_input*.json")
+    record = json.loads(path.read_text())
+    assert record["attacked_as"] == "declared+random_input+resnet"
+    assert "call to call" in record["conduct"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), "give --defense SPEC, or --controls"),
+        (("--defense", "resnet"), "resnet is the undefended reference"),
+        (("--defense", "nope"), "unknown defense 'nope'"),
+        (("--controls", "--defense", "cprl"), "without --defense"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(
+    place: Place, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], words: str
+) -> None:
+    assert place.audit("--quick", *flags) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_the_interval_of_a_share_is_exact() -> None:
+    low, high = Share(0, 24).interval
+    assert (low, high) == (0, pytest.approx(1 - 0.025 ** (1 / 24)))
+    low, high = Share(30, 30).interval
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 30)), 1)
+    assert Share(0, 0).interval == (0, 1)
+
+
+def test_the_list_of_controls_is_three_of_each_kind() -> None:
+    kinds = [control.kind for control in controls() if control.truth != "useless"]
+    assert {kinds.count(kind) for kind in kinds} == {3}
+    assert len(set(kinds)) == 18
