@@ -175,6 +175,15 @@ def test_what_is_no_such_file_is_said_with_what_to_do(
     assert line.endswith("; download it again, or save it in MATLAB with -v7")
 
 
+def test_a_file_that_ends_too_early_is_said_to_be_damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "is damaged: 20 bytes that are announced are not there; download" in refused(
+        path, "refs"
+    )
+    path.write_bytes(path.read_bytes()[:132])
+    assert "is damaged: it ends within a tag; download" in refused(path, "refs")
+
+
 @pytest.mark.parametrize(
     ("value", "found"),
     [
