@@ -37,12 +37,6 @@ from iqabench.contracts.dataset import (
     PublishedCount,
     Row,
     Table,
-    find_file,
-    find_folder,
-    read_csv,
-    read_mat,
-    read_number,
-    resolve_images,
 )
 from iqabench.contracts.defense import (
     NETWORK,
@@ -55,6 +49,17 @@ from iqabench.contracts.defense import (
     Wrapper,
     evaluation_mode,
     global_average,
+)
+from iqabench.contracts.label_files import read_csv, read_headings, read_mat, read_number
+from iqabench.contracts.lookup import (
+    collect,
+    find_file,
+    find_folder,
+    find_home,
+    find_near,
+    is_named,
+    nearby,
+    resolve_images,
 )
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.objective import (
@@ -74,7 +79,7 @@ from iqabench.contracts.regressor import (
 )
 from iqabench.contracts.slopes import Diverse, Probed, Smoothed
 from iqabench.contracts.transfer import Transferred
-from iqabench.errors import DataError, IncompatibleError
+from iqabench.errors import DataError, IncompatibleError, quoted
 from iqabench.ranking import stable_order
 
 __all__ = [
@@ -127,18 +132,25 @@ __all__ = [
     "Wrapper",
     "best_of",
     "choose",
+    "collect",
     "evaluation_mode",
     "find_file",
     "find_folder",
+    "find_home",
+    "find_near",
     "global_average",
+    "is_named",
     "keep_better",
     "make_goal",
+    "nearby",
     "need_extra",
     "per_image",
     "pixel_gradient",
     "project",
+    "quoted",
     "random_start",
     "read_csv",
+    "read_headings",
     "read_mat",
     "read_number",
     "resolve_images",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from iqabench.progress import Reporter
 from iqabench.registry import DATASETS, Named
 from iqabench.specs import parse
 from iqabench.splits import Split, load_split, make_split
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -178,11 +180,15 @@ class DataHome:
     reporter: Reporter
 
     def find(self, named: Named[Dataset]) -> Path | None:
-        """Return the folder of a data set, or None if its images are not there."""
-        dataset = named.component
-        if dataset.makes_itself:
-            return self._made(named)
-        return dataset.locate(self.root) if self.root else None
+        """Return the folder of a data set, or None if nothing of it is there.
+
+        Raises:
+            DataError: It cannot be looked for, such as in a folder that must not be read.
+        """
+        root = self._home(named) if named.component.makes_itself else self.root
+        if root is None:
+            return None
+        return _asked(lambda: named.component.locate(root), f"{named.label} in {root}")
 
     def require(self, named: Named[Dataset]) -> Path:
         """Return the folder of a data set, making it if it makes itself.
@@ -206,19 +212,48 @@ class DataHome:
         split_seed: int,
         images: int | None = None,
     ) -> OpenDataset:
-        """Read a data set, split it and hash its images; pixels are decoded when first used.
+        """Read a data set, and ``divide`` it with these arguments.
+
+        Raises:
+            DataError: Anything about its files is missing or wrong.
+        """
+        table = self.read(named)
+        return self.divide(
+            named, table, geometry, split=split, split_seed=split_seed, images=images
+        )
+
+    def read(self, named: Named[Dataset]) -> Table:
+        """Return every image with its label.
+
+        Raises:
+            DataError: Anything about its files is missing or wrong.
+        """
+        folder = self.require(named)
+        return _asked(lambda: named.component.read(folder), f"{named.label} in {folder}")
+
+    def divide(
+        self,
+        named: Named[Dataset],
+        table: Table,
+        geometry: Geometry,
+        *,
+        split: Path | None,
+        split_seed: int,
+        images: int | None = None,
+    ) -> OpenDataset:
+        """Split what was read and hash its images; pixels are decoded when first used.
 
         Args:
             named: The reader and its name.
+            table: What it read.
             geometry: Size of the images.
             split: A saved split; None makes one.
             split_seed: Seed of a split that is made, and of drawing ``images``.
             images: Test only so many; None tests all.
 
         Raises:
-            DataError: Anything about its files is missing or wrong.
+            DataError: The split does not fit, or an image cannot be read.
         """
-        table = _read(named, self.require(named))
         chosen = (
             load_split(split, named.name, table)
             if split
@@ -236,9 +271,6 @@ class DataHome:
             Side(chosen.train, tuple(hashes[:cut]), geometry, self.store),
             Side(chosen.test, tuple(hashes[cut:]), geometry, self.store),
         )
-
-    def _made(self, named: Named[Dataset]) -> Path | None:
-        return named.component.locate(self._home(named))
 
     def _home(self, named: Named[Dataset]) -> Path:
         name = unique_file_name(f"{named.label}-{named.component.version}")
@@ -264,14 +296,15 @@ def dataset(text: str) -> Named[Dataset]:
     return DATASETS.create(parts[0])
 
 
-def _read(named: Named[Dataset], folder: Path) -> Table:
+def _asked(answer: Callable[[], T], what: str) -> T:
+    """Return what a reader answers; whatever it raises is said in a line."""
     try:
-        return named.component.read(folder)
+        return answer()
     except DataError:
         raise
     except Exception as e:  # a plugin may raise anything
         why = " ".join(f"{type(e).__name__}: {e}".split())
-        raise DataError(f"data set {named.label} in {folder} cannot be read: {why}") from e
+        raise DataError(f"data set {what} cannot be read: {why}") from e
 
 
 def missing_line(named: Named[Dataset], root: Path | None) -> str:

@@ -34,6 +34,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def quoted(texts: Sequence[str], *, limit: int = 10) -> str:
+    """Return the first texts in quotes for a message of one line, each cut to 60 characters."""
+    shown = [text if len(text) <= 60 else f"{text[:57]}..." for text in map(str, texts[:limit])]
+    return ", ".join(map(repr, shown)) + (", ..." if len(texts) > limit else "")
+
+
 class IqabenchError(Exception):
     """Base of every deliberate error; ``exit_code`` is what the command line returns."""
 

@@ -95,10 +95,20 @@ class Split:
 
 
 def make_split(dataset: str, table: Table, *, seed: int) -> Split:
-    """Return the official split if there is one, else 4:1 by scene (by image without scenes)."""
+    """Return the official split if there is one, else 4:1 by scene (by image without scenes).
+
+    Raises:
+        DataError: A side of it would be empty.
+    """
     if table.has_official_split:
         train = tuple(r for r in table.rows if r.part == "train")
         test = tuple(r for r in table.rows if r.part == "test")
+        for side, rows in (("training", train), ("test", test)):
+            if not rows:
+                raise DataError(
+                    f"split of {dataset} (official): this part of the data set holds no image of"
+                    f" the official {side} set; add some, or give a split of your own with --split"
+                )
         return Split(dataset, "official", train, test)
     units = sorted({r.scene or r.image_id for r in table.rows})
     chosen = np.random.default_rng(seed).permutation(len(units))

@@ -71,7 +71,7 @@ def write_images(folder: Path, names: Iterable[str]) -> Path:
     return folder
 
 
-def cell(texts: Sequence[str], shape: tuple[int, int]) -> np.ndarray[Any, Any]:
+def cell(texts: Sequence[Any], shape: tuple[int, int]) -> np.ndarray[Any, Any]:
     made = np.empty(len(texts), dtype=object)
     made[:] = texts
     return made.reshape(shape)

@@ -157,7 +157,7 @@ def test_corrupt_images_of_both_sides_are_named_in_one_message(
     assert all(path.name in said for path in broken)
     assert not place.out.exists()
     assert main(["data", "check", "biq2021", *place.places()]) == 2
-    assert "2 of 36 images cannot be read" in capsys.readouterr().out
+    assert "2 of 36 images cannot be read" in capsys.readouterr().err
 
 
 def test_a_defense_that_cannot_be_built_fails_its_own_cells(

@@ -57,6 +57,12 @@ def test_the_official_sets_are_the_split_and_validation_is_trained_on(
     assert read.has_official_split
 
 
+def test_without_being_told_the_labels_that_are_there_are_taken(folder: Path) -> None:
+    assert KonIQ().read(folder) == KonIQ(labels="scores").read(folder)
+    (folder / KONIQ_SCORES).unlink()
+    assert KonIQ().read(folder) == KonIQ(labels="sets").read(folder)
+
+
 def test_without_the_file_of_sets_there_is_no_official_split(folder: Path) -> None:
     (folder / KONIQ_SETS).unlink()
     assert {row.part for row in KonIQ().read(folder).rows} == {None}
@@ -85,6 +91,11 @@ def test_either_size_is_read_and_the_larger_comes_first(folder: Path) -> None:
         ("koniq10k_512x384/512x384", "."),
         ("koniq10k_512x384", "koniq10k_scores_and_distributions"),
         ("koniq/koniq10k/512X384", "koniq/koniq10k"),
+        ("koniq10k/koniq10k_1024x768/koniq10k_1024x768/1024x768", "koniq10k"),
+        ("koniq10k/1024x768", "."),
+        ("1024x768", "koniq10k"),
+        ("koniq10k_1024x768/1024x768", "koniq10k"),
+        ("KonIQ-10k/1024x768", "koniq10k_scores_and_distributions"),
     ],
 )
 def test_every_known_folder_is_found(tmp_path: Path, images: str, labels: str) -> None:
@@ -97,8 +108,23 @@ def test_every_known_folder_is_found(tmp_path: Path, images: str, labels: str) -
     assert {row.path.parent for row in rows} == {tmp_path / images}
 
 
+@pytest.mark.parametrize("place", [".", "koniq10k_1024x768", "koniq10k_1024x768/1024x768"])
+def test_labels_are_found_from_a_folder_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    write_koniq_images(tmp_path / "koniq10k" / "koniq10k_1024x768" / "1024x768")
+    write_koniq_scores(tmp_path / "koniq10k" / KONIQ_SCORES)
+    monkeypatch.chdir(tmp_path / "koniq10k" / place)
+    assert len(KonIQ().read(Path()).rows) == len(NAMES)
+
+
 def _no_scores(folder: Path) -> None:
     (folder / KONIQ_SCORES).unlink()
+
+
+def _no_labels(folder: Path) -> None:
+    (folder / KONIQ_SCORES).unlink()
+    (folder / KONIQ_SETS).unlink()
 
 
 def _swapped(folder: Path) -> None:
@@ -113,6 +139,40 @@ def _no_images(folder: Path) -> None:
 def _lose_images(folder: Path) -> None:
     for name in NAMES[3:5]:
         (folder / "1024x768" / name).unlink()
+
+
+def _lose_small_images_too(folder: Path) -> None:
+    _lose_images(folder)
+    (folder / "512x384" / NAMES[0]).unlink()
+
+
+def _empty_large(folder: Path) -> None:
+    for path in (folder / "1024x768").iterdir():
+        path.unlink()
+
+
+def _twice_in_sets(folder: Path) -> None:
+    path = folder / KONIQ_SETS
+    first = path.read_text().splitlines()[1]
+    path.write_text(
+        f"{path.read_text()}{first.replace('training', 'test').upper()}\n".replace("TEST", "test")
+    )
+
+
+def _twice_but_for_case(folder: Path) -> None:
+    path = folder / KONIQ_SCORES
+    path.write_text(path.read_text().replace(NAMES[1], NAMES[0].upper()))
+    (folder / KONIQ_SETS).unlink()
+
+
+def _decimal_commas(folder: Path) -> None:
+    path = folder / KONIQ_SCORES
+    path.write_text(path.read_text().replace(",0.53,", ",0,53,"))
+
+
+def _lose_labels_and_images(folder: Path) -> None:
+    _no_labels(folder)
+    _no_images(folder)
 
 
 def _other_set(folder: Path) -> None:
@@ -133,10 +193,19 @@ def _hundred(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_no_scores, f"{KONIQ_SCORES} is missing; .* with koniq:labels=sets"),
+        (_no_labels, f"{KONIQ_SCORES} or {KONIQ_SETS} is missing; get it from the page"),
         (_swapped, "expected the columns 'image_name', 'MOS', 'MOS_zscore', found 'image_name'"),
         (_no_images, "images are missing: .*1024x768 or 512x384; unpack koniq10k_512x384.zip"),
-        (_lose_images, "2 of 20 listed images are not in .*1024x768"),
+        (
+            _lose_images,
+            "2 of 20 listed images are not in .*1024x768: .*; 512x384 is complete: koniq:size=512",
+        ),
+        (_empty_large, "20 of 20 .* in .*1024x768: .*; 512x384 is complete: koniq:size=512x384"),
+        (_lose_small_images_too, "2 of 20 listed images are not in .*1024x768: '[^;]*'$"),
+        (_twice_in_sets, f"{KONIQ_SETS}: '{NAMES[0].upper()}' is listed more than once"),
+        (_twice_but_for_case, f"'{NAMES[0]}', '{NAMES[0].upper()}' are one image, .*{NAMES[0]}"),
+        (_decimal_commas, "line 2: .* after the last of 10 columns"),
+        (_lose_labels_and_images, f"{KONIQ_SETS} is missing; .*; the images are missing: "),
         (_other_set, "is in the set 'extra', not"),
         (_short_sets, f"2 of 20 images of {KONIQ_SCORES} are not in {KONIQ_SETS}, such as"),
         (_hundred, r"maps to 21.8\d*, outside \[0, 1\]; the scale is 1..5"),
@@ -146,11 +215,27 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(
     folder: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(folder)
-    assert KonIQ().locate(folder) == folder
+    if damage is not _lose_labels_and_images:
+        assert KonIQ().locate(folder) == KonIQ().locate(folder.parent) == folder
     with pytest.raises(DataError, match=message) as caught:
         KonIQ().read(folder)
     assert str(caught.value).startswith(("koniq: ", "KonIQ-10k "))
     assert "\n" not in str(caught.value)
+
+
+def test_labels_that_were_asked_for_are_not_changed_for_others(folder: Path) -> None:
+    _no_scores(folder)
+    with pytest.raises(DataError, match=f"{KONIQ_SCORES} is missing; .* with koniq:labels=sets"):
+        KonIQ(labels="scores").read(folder)
+
+
+def test_a_part_of_koniq_is_known_by_a_name_of_its_own_alone(tmp_path: Path) -> None:
+    write_koniq_images(tmp_path / "other" / "1024x768")
+    assert KonIQ().locate(tmp_path / "other") is None
+    write_koniq_sets(tmp_path / "other" / KONIQ_SETS)
+    assert KonIQ().locate(tmp_path / "other") == tmp_path / "other"
+    (tmp_path / "archive" / "koniq10k_512x384" / "512x384").mkdir(parents=True)
+    assert KonIQ().locate(tmp_path / "archive") is not None
 
 
 def test_koniq_keeps_the_contract(folder: Path) -> None:

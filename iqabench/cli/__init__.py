@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from iqabench.cli.failing import print_error
 from iqabench.cli.parser import build_parser
 from iqabench.errors import IqabenchError
 
@@ -29,12 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as e:  # argparse: --help (0) or a bad flag (2)
         return int(e.code or 0)
     except IqabenchError as e:
-        sys.stderr.write(f"iqabench: {' '.join(str(e).split())}\n")
+        print_error(str(e))
         return e.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone; nothing is left to say
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("iqabench: interrupted; finished cells stay, run it again to go on\n")
+        print_error("interrupted; finished cells stay, run it again to go on")
         return INTERRUPTED
     return code

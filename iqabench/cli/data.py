@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from iqabench.cli.console import ConsoleReporter, data_console, print_json
+from iqabench.cli.failing import print_error
 from iqabench.cli.setup import benchmark_of, home_of
-from iqabench.contracts.dataset import Dataset
+from iqabench.contracts.dataset import Dataset, Table
 from iqabench.data import DataHome, Geometry, dataset, decode, missing_line
-from iqabench.errors import ConfigError, UsageError
+from iqabench.errors import ConfigError, DataError, UsageError
 from iqabench.planning import all_datasets, conditions_of
 from iqabench.registry import Named
 
@@ -29,31 +31,40 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
         rows = [_facts(named, home) for named in chosen]
         print_json(rows) if arguments.json else _print_list(rows)
+        for row in rows:
+            if row["problem"] is not None:
+                reporter.warn(row["problem"])
         return 0
-    reports, wrong = [], False
+    reports = []
     try:
         for named in chosen:
             recipe = benchmark.get_recipe(conditions_of(benchmark, named).recipe)
             geometry = Geometry(recipe.resize, recipe.crop)
-            report = _check(named, home, geometry, benchmark.split_seed, arguments.split)
-            wrong |= report["problem"] is not None and (
-                bool(arguments.dataset) or report["folder"] is not None
-            )
-            reports.append(report)
+            reports.append(_check(named, home, geometry, benchmark.split_seed, arguments.split))
     finally:
         reporter.close()
-    print_json(reports) if arguments.json else _print_check(reports)
-    return UsageError.exit_code if wrong else 0
+    asked = bool(arguments.dataset)
+    print_json(reports) if arguments.json else _print_check(reports, asked=asked)
+    problems = [r["problem"] for r in reports if r["status"] == "wrong" or (asked and r["problem"])]
+    for problem in problems:
+        print_error(problem)
+    return UsageError.exit_code if problems else 0
 
 
 def _facts(named: Named[Dataset], home: DataHome) -> dict[str, Any]:
+    """Return what is known without reading anything; ``problem`` says if it cannot be found."""
     info = named.component
-    folder = home.find(named)
+    folder, problem = None, None
+    try:
+        folder = home.find(named)
+    except DataError as e:
+        problem = str(e)
     return {
         "name": named.name,
         "title": info.title,
         "summary": info.summary,
         "folder": str(folder) if folder else None,
+        "problem": problem,
         "expected_images": info.expected_images or None,
         "published_count": vars(info.published_count) if info.published_count else None,
         "proxy_labels": info.proxy_labels,
@@ -67,28 +78,39 @@ def _facts(named: Named[Dataset], home: DataHome) -> dict[str, Any]:
 def _check(
     named: Named[Dataset], home: DataHome, geometry: Geometry, split_seed: int, split: Path | None
 ) -> dict[str, Any]:
-    """Read labels and decode every image; what is wrong is reported, not raised."""
-    report: dict[str, Any] = _facts(named, home) | {"problem": None}
+    """Read labels and decode every image; what is wrong is reported, not raised.
+
+    ``status`` is ``right``, ``wrong`` or ``missing``. What could be read is in the report also if
+    something else is wrong.
+    """
+    report = _facts(named, home)
+    if report["problem"] is not None:
+        return report | {"status": "wrong"}
     if report["folder"] is None and not named.component.makes_itself:
-        return report | {"problem": missing_line(named, home.root)}
+        return report | {"status": "missing", "problem": missing_line(named, home.root)}
     try:
-        data = home.open(named, geometry, split=split, split_seed=split_seed)
+        table = home.read(named)
+        report |= {"folder": str(home.find(named)), **_facts_of(table)}
+        data = home.divide(named, table, geometry, split=split, split_seed=split_seed)
+        sides = {"train": len(data.split.train), "test": len(data.split.test)}
+        report |= {"split": data.split.origin, **sides}
         decode([data.train, data.test], home.reporter)
     except UsageError as e:
-        return report | {"problem": str(e)}
-    labels = [row.mos for row in data.table.rows]
-    kinds = Counter(r.distortion for r in data.table.rows if r.distortion)
-    scenes = {r.scene for r in data.table.rows if r.scene}
-    return report | {
-        "folder": str(home.find(named)),
-        "images": len(data.table.rows),
+        said = re.match(rf"(data set |split of )?{re.escape(named.name)}\b", str(e), re.IGNORECASE)
+        return report | {"status": "wrong", "problem": str(e) if said else f"{named.name}: {e}"}
+    return report | {"status": "right"}
+
+
+def _facts_of(table: Table) -> dict[str, Any]:
+    labels = [row.mos for row in table.rows]
+    kinds = Counter(r.distortion for r in table.rows if r.distortion)
+    scenes = {r.scene for r in table.rows if r.scene}
+    return {
+        "images": len(table.rows),
         "scenes": len(scenes) or None,
         "distortions": dict(sorted(kinds.items())),
         "mos": {"low": min(labels), "high": max(labels), "mean": sum(labels) / len(labels)},
-        "labels": vars(data.table.labels),
-        "split": data.split.origin,
-        "train": len(data.split.train),
-        "test": len(data.split.test),
+        "labels": vars(table.labels),
     }
 
 
@@ -107,32 +129,43 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
     data_console().print(table)
 
 
-def _print_check(reports: list[dict[str, Any]]) -> None:
+def _print_check(reports: list[dict[str, Any]], *, asked: bool) -> None:
     console = data_console()
     for report in reports:
-        source = f"  licence {report['licence']}; from {report['homepage']}"
-        if report["problem"] is not None:
-            lines = [f"{report['name']}: {report['problem']}"]
-            if report["folder"] is not None:  # else the problem says so itself
-                lines.append(source)
-            console.print("\n".join(lines), markup=False, soft_wrap=True)
-            continue
-        whole = report["expected_images"]
-        of = f" of the {whole} of the whole data set" if whole and whole != report["images"] else ""
-        scenes = f", {report['scenes']} scenes" if report["scenes"] else ""
+        # What was not asked for and is not there is no error: the line says all about it.
+        unasked = report["status"] == "missing" and not asked
+        lines = [report["problem"]] if unasked else _lines(report)
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    """Return what was found of a data set; what is wrong with it is said as an error."""
+    lines = [f"{report['name']}: {_summary(report)}"]
+    if report["folder"] is not None:
+        lines.append(f"  folder  {report['folder']}")
+    if "labels" in report:
         mos, labels = report["mos"], report["labels"]
-        lines = [
-            f"{report['name']}: {report['images']} images{of}{scenes}, all of them readable",
-            f"  folder  {report['folder']}",
+        lines.append(
             f"  labels  {labels['source']}: {labels['low']:g}..{labels['high']:g},"
             f" {'higher' if labels['higher_is_better'] else 'lower'} is better;"
             f" mos {mos['low']:.3f}..{mos['high']:.3f}, mean {mos['mean']:.3f}"
-            + (" (a computed proxy, not human scores)" if report["proxy_labels"] else ""),
-            f"  split   {report['split']}: {report['train']} train, {report['test']} test",
-            *_published(report["published_count"]),
-            source,
-        ]
-        console.print("\n".join(lines), markup=False, soft_wrap=True)
+            + (" (a computed proxy, not human scores)" if report["proxy_labels"] else "")
+        )
+    if "split" in report:
+        lines.append(f"  split   {report['split']}: {report['train']} train, {report['test']} test")
+    lines += _published(report["published_count"])
+    lines.append(f"  licence {report['licence']}; from {report['homepage']}")
+    return lines
+
+
+def _summary(report: dict[str, Any]) -> str:
+    if "images" not in report:
+        return "not found" if report["status"] == "missing" else "cannot be used"
+    whole = report["expected_images"]
+    of = f" of the {whole} of the whole data set" if whole and whole != report["images"] else ""
+    scenes = f", {report['scenes']} scenes" if report["scenes"] else ""
+    readable = ", all of them readable" if report["status"] == "right" else ""
+    return f"{report['images']} images{of}{scenes}{readable}"
 
 
 def _published(count: dict[str, Any] | None) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from iqabench.api import (
@@ -12,7 +14,11 @@ from iqabench.api import (
     Part,
     Row,
     Table,
+    collect,
     find_file,
+    find_home,
+    find_near,
+    is_named,
     read_csv,
     read_number,
     resolve_images,
@@ -22,6 +28,7 @@ LABELS: dict[Part, str] = {
     "train": "Train (Images and MOS).csv",
     "test": "Test (Images and MOS).csv",
 }
+HOMES = ("biq2021", "BIQ2021-master")
 MAP = LabelMap("BIQ2021 (Images and MOS).csv, column MOS", low=0.0, high=1.0)
 
 
@@ -45,25 +52,38 @@ class BIQ2021(Dataset):
     expected_images = 12_000
 
     def locate(self, root: Path) -> Path | None:
-        """See ``Dataset.locate``; accepts ``root`` itself, ``biq2021`` or ``BIQ2021`` in it."""
-        for folder in (root, find_file(root, "biq2021"), find_file(root, "BIQ2021-master")):
-            if folder is not None and all(find_file(folder, n) for n in LABELS.values()):
-                return folder
-        return None
+        """See ``Dataset.locate``; known by a label file, or by its name and ``Images``."""
+        return find_home(root, *HOMES, parts=(_has_images, _has_labels))
 
     def read(self, folder: Path) -> Table:
         """See ``Dataset.read``."""
-        images = find_file(folder, "Images") or folder / "Images"
-        rows: list[Row] = []
-        for part, name in LABELS.items():
-            path = find_file(folder, name)
-            if path is None:
-                raise DataError(f"biq2021: label file {folder / name} is missing")
-            labels = list(read_csv(path, "Image Name", "MOS", source="biq2021"))
-            names = [label["Image Name"] for label in labels]
-            paths = resolve_images(names, images, source=f"biq2021: {path.name}")
-            for label, image in zip(labels, paths, strict=True):
-                name = label["Image Name"]
-                mos = read_number(label["MOS"], source=f"biq2021: {path}, {name}")
-                rows.append(Row(image_id=name, path=image, mos=MAP(mos), part=part))
-        return Table(rows, MAP)
+        sides = collect("biq2021", *(partial(_side, folder, part) for part in LABELS))
+        return Table(list(itertools.chain.from_iterable(sides)), MAP)
+
+
+def _has_labels(folder: Path) -> bool:
+    return any(find_file(folder, name) for name in LABELS.values())
+
+
+def _has_images(folder: Path) -> bool:
+    """Return whether ``Images`` is there; other data sets have a folder of that name as well."""
+    return is_named(folder, *HOMES) and find_file(folder, "Images") is not None
+
+
+def _side(folder: Path, part: Part) -> list[Row]:
+    """Return the rows of one side of the official split."""
+    path = find_near(folder, LABELS[part], *HOMES)
+    if path is None:
+        raise DataError(
+            f"biq2021: label file {folder / LABELS[part]} is missing; it is part of the data set"
+        )
+    labels = list(read_csv(path, "Image Name", "MOS", source="biq2021"))
+    names = [label["Image Name"] for label in labels]
+    images = find_near(folder, "Images", *HOMES) or folder / "Images"
+    paths = resolve_images(names, images, source=f"biq2021: {path.name}")
+    rows = []
+    for label, image in zip(labels, paths, strict=True):
+        name = label["Image Name"]
+        mos = read_number(label["MOS"], source=f"biq2021: {path}, {name}")
+        rows.append(Row(image_id=name, path=image, mos=MAP(mos), part=part))
+    return rows

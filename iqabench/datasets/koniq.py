@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,12 @@ from iqabench.api import (
     PublishedCount,
     Row,
     Table,
+    collect,
     find_file,
-    find_folder,
+    find_home,
+    find_near,
+    is_named,
+    nearby,
     read_csv,
     read_number,
     resolve_images,
@@ -34,7 +38,12 @@ MAPS = {
 }
 SIZES = ("1024x768", "512x384")
 SIDES: Mapping[str, Part] = {"training": "train", "validation": "train", "test": "test"}
+ARCHIVES = {size: f"koniq10k_{size}" for size in SIZES}
 HOMES = ("koniq", "koniq10k", "koniq-10k")
+PLACES = (*HOMES, *ARCHIVES.values(), *SIZES, *(n.removesuffix(".csv") for n in FILES.values()))
+"""Names of folders that parts of the data set come in."""
+NESTED = 3
+"""Folders called after a size that may lie in one another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +58,8 @@ class KonIQ(Dataset):
 
     Attributes:
         labels: ``scores`` takes the MOS of ``koniq10k_scores_and_distributions.csv``, ``sets`` that
-            of ``koniq10k_distributions_sets.csv``. There is no silent change from one to the other.
+            of ``koniq10k_distributions_sets.csv``; ``auto`` takes the first that is there. Results
+            and ``data check`` say which it was.
         size: Which images; ``auto`` takes 1024x768 if they are there, else 512x384.
     """
 
@@ -61,82 +71,132 @@ class KonIQ(Dataset):
     homepage = "https://database.mmsp-kn.de/koniq-10k-database.html"
     licence = "terms not verified: see its page; no password"
     layout = (
-        f"a folder koniq10k with 1024x768/ or 512x384/ and {FILES['scores']}"
-        f" (or {FILES['sets']} for koniq:labels=sets)"
+        f"a folder koniq10k with 1024x768/ or 512x384/ and {FILES['scores']} or {FILES['sets']}"
     )
     expected_images = 10_073
     published_count = PublishedCount(
-        "CPRL, Table 3", note="it cites the reference of LIVE Challenge for this data set"
+        "CPRL, Table 3",
+        note="its number is not on record here; the release has 10073; it cites the reference of"
+        " LIVE Challenge for this data set",
     )
 
-    labels: Literal["scores", "sets"] = "scores"
+    labels: Literal["auto", "scores", "sets"] = "auto"
     size: Literal["auto", "1024x768", "512x384"] = "auto"
 
     def locate(self, root: Path) -> Path | None:
-        """See ``Dataset.locate``; the folder is known by either label file."""
-        return find_folder(root, *HOMES, holds=lambda f: any(_label_file(f, k) for k in FILES))
+        """See ``Dataset.locate``; known by a label file, or by images under a name of its own."""
+        return find_home(root, *PLACES, parts=(_has_images, _has_labels))
 
     def read(self, folder: Path) -> Table:
         """See ``Dataset.read``."""
-        labels = self._labels(folder)
+        (kind, labels), images = collect(
+            "koniq", lambda: self._labels(folder), lambda: self._images(folder)
+        )
         names = [label["image_name"] for label in labels]
-        paths = resolve_images(names, self._images(folder), source="koniq")
-        sides = _sides(folder)
-        if sides and (unknown := [n for n in names if n.casefold() not in sides]):
-            raise DataError(
-                f"koniq: {len(unknown)} of {len(names)} images of {FILES[self.labels]} are not in"
-                f" {FILES['sets']}, such as {unknown[0]!r}; take both as they were published"
-            )
-        scale = MAPS[self.labels]
+        paths, sides = collect(
+            "koniq", lambda: _paths(names, images), lambda: _sides(folder, names, FILES[kind])
+        )
+        scale = MAPS[kind]
         rows = [
             Row(
                 image_id=name,
                 path=path,
                 mos=scale(read_number(label["MOS"], source=f"koniq: {scale.source}, {name}")),
-                part=sides[name.casefold()] if sides else None,
+                part=part,
             )
-            for name, label, path in zip(names, labels, paths, strict=True)
+            for name, label, path, part in zip(names, labels, paths, sides, strict=True)
         ]
         return Table(rows, scale)
 
-    def _labels(self, folder: Path) -> list[dict[str, str]]:
-        path = _label_file(folder, self.labels)
-        if path is None:
-            other = next(kind for kind in FILES if kind != self.labels)
+    def _labels(self, folder: Path) -> tuple[str, list[dict[str, str]]]:
+        """Return which label file it is, and its rows."""
+        kinds = tuple(FILES) if self.labels == "auto" else (self.labels,)
+        found = {kind: path for kind in kinds if (path := _label_file(folder, kind))}
+        if not found:
+            wanted = " or ".join(FILES[kind] for kind in kinds)
+            others = [kind for kind in FILES if kind not in kinds]
+            take = "".join(f", or take the MOS of {FILES[k]} with koniq:labels={k}" for k in others)
             raise DataError(
-                f"koniq: {folder / FILES[self.labels]} is missing; get it from the page of the data"
-                f" set, or take the MOS of {FILES[other]} with koniq:labels={other}"
+                f"koniq: {folder / wanted} is missing; get it from the page of the data set{take}"
             )
-        return list(read_csv(path, "image_name", "MOS", MARKS[self.labels], source="koniq"))
+        kind, path = next(iter(found.items()))
+        return kind, list(read_csv(path, "image_name", "MOS", MARKS[kind], source="koniq"))
 
-    def _images(self, folder: Path) -> Path:
+    def _images(self, folder: Path) -> dict[str, Path]:
+        """Return the folder of images of each size that is there and may be taken."""
         sizes = SIZES if self.size == "auto" else (self.size,)
-        for size in sizes:
-            for name in (size, f"koniq10k_{size}"):
-                if found := find_file(folder, name):
-                    return find_file(found, size) or found
-        raise DataError(
-            f"koniq: the images are missing: {folder / ' or '.join(sizes)};"
-            f" unpack koniq10k_{sizes[-1]}.zip there"
-        )
+        found: dict[str, Path] = {}
+        for place in nearby(folder, *PLACES):
+            for size in sizes:
+                if size not in found and (images := _sized(place, size)):
+                    found[size] = images
+        if not found:
+            raise DataError(
+                f"koniq: the images are missing: {folder / ' or '.join(sizes)};"
+                f" unpack koniq10k_{sizes[-1]}.zip there"
+            )
+        return {size: found[size] for size in sizes if size in found}
+
+
+def _has_labels(folder: Path) -> bool:
+    return any(find_file(folder, name) for name in FILES.values())
+
+
+def _has_images(folder: Path) -> bool:
+    """Return whether images are there, beside something that says that they are of KonIQ."""
+    archived = any(find_file(folder, name) for name in ARCHIVES.values())
+    known = archived or is_named(folder, *HOMES, *ARCHIVES.values()) or _has_labels(folder)
+    return known and any(_sized(folder, size) for size in SIZES)
+
+
+def _sized(folder: Path, size: str) -> Path | None:
+    """Return the folder of the images of one size: the innermost that is called after it."""
+    names = (size, ARCHIVES[size])
+    found = folder if is_named(folder, *names) else None
+    for _ in range(NESTED):
+        found = next((p for n in names if (p := find_file(found or folder, n))), found)
+    return found
 
 
 def _label_file(folder: Path, kind: str) -> Path | None:
-    """Return a label file in the folder, or in the folder of the archive that it comes in."""
-    name = FILES[kind]
-    archive = find_file(folder, name.removesuffix(".csv"))
-    return find_file(folder, name) or (find_file(archive, name) if archive else None)
+    return find_near(folder, FILES[kind], *PLACES)
 
 
-def _sides(folder: Path) -> dict[str, Part]:
-    """Return the side of each image by its name in lower case; empty without official sets."""
+def _paths(names: Sequence[str], images: Mapping[str, Path]) -> list[Path]:
+    """Return the files of the first size, or say that the other one is complete."""
+    first = next(iter(images.values()))
+    try:
+        return resolve_images(names, first, source="koniq")
+    except DataError as e:
+        for size in list(images)[1:]:
+            if _is_complete(names, images[size]):
+                raise DataError(f"{e}; {size} is complete: koniq:size={size}") from e
+        raise
+
+
+def _is_complete(names: Sequence[str], folder: Path) -> bool:
+    try:
+        return bool(resolve_images(names, folder, source="koniq"))
+    except DataError:
+        return False
+
+
+def _sides(folder: Path, names: Sequence[str], listing: str) -> list[Part | None]:
+    """Return the official side of each image; None for all without the file of the sets."""
     path = _label_file(folder, "sets")
     if path is None:
-        return {}
+        return [None] * len(names)
     sides: dict[str, Part] = {}
     for label in read_csv(path, "image_name", "set", source="koniq"):
         name, given = label["image_name"], label["set"]
         if given not in SIDES:
             raise DataError(f"koniq: {path}: {name!r} is in the set {given!r}, not {list(SIDES)}")
+        if name.casefold() in sides:
+            raise DataError(f"koniq: {path}: {name!r} is listed more than once")
         sides[name.casefold()] = SIDES[given]
-    return sides
+    if unknown := [name for name in names if name.casefold() not in sides]:
+        raise DataError(
+            f"koniq: {len(unknown)} of {len(names)} images of {listing} are not in"
+            f" {FILES['sets']}, such as {unknown[0]!r}; take both as they were published"
+        )
+    return [sides[name.casefold()] for name in names]

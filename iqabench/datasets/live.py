@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from iqabench.api import (
     DataError,
@@ -13,17 +16,21 @@ from iqabench.api import (
     PublishedCount,
     Row,
     Table,
+    collect,
     find_file,
-    find_folder,
+    find_home,
+    find_near,
     read_mat,
     resolve_images,
 )
 
 IMAGES = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
 """Images of each kind, copies of references included, in the order of every label file."""
+ORDER = [(kind, f"img{n}.bmp") for kind, count in IMAGES.items() for n in range(1, count + 1)]
 COPIES = {"jp2k": 58, "jpeg": 58, "wn": 29, "gblur": 29, "fastfading": 29}
 """How many of them are copies of references, which are no distorted images."""
-TOTAL = sum(IMAGES.values())
+TOTAL = len(ORDER)
+SCENES = 29
 HOMES = ("live", "databaserelease2", "LIVEIQA_release2")
 
 RELEASE, REALIGNED, REFERENCES = "dmos.mat", "dmos_realigned.mat", "refnames_all.mat"
@@ -44,7 +51,8 @@ class LIVE(Dataset):
     position: first the 227 images of ``jp2k`` by number, then 233 of ``jpeg``, 174 each of ``wn``,
     ``gblur`` and ``fastfading``. ``orgs`` says which are copies of a reference; they have DMOS 0
     and are left out, so 779 images are read. The scene is the reference that ``refnames_all.mat``
-    names. ``orgs`` is taken from ``dmos.mat``, or from ``dmos_realigned.mat`` if it holds all 982.
+    names. ``orgs`` is taken from ``dmos.mat``, or from ``dmos_realigned.mat`` if only that has all
+    of it. Label files may also lie one or two levels above the images.
 
     Attributes:
         labels: ``dmos_new`` of the separate download ``dmos_realigned.mat`` (-2.640 to 111.775), or
@@ -71,46 +79,44 @@ class LIVE(Dataset):
     labels: Literal["dmos_new", "dmos"] = "dmos_new"
 
     def locate(self, root: Path) -> Path | None:
-        """See ``Dataset.locate``; the folder is known by its five folders of images."""
-        return find_folder(root, *HOMES, holds=_holds_images)
+        """See ``Dataset.locate``; known by two folders of images or a label file of the release."""
+        return find_home(root, *HOMES, parts=(_has_images, _has_labels))
 
     def read(self, folder: Path) -> Table:
         """See ``Dataset.read``."""
-        scores = self._scores(folder)
-        is_copy = _copies(folder)
+        scores, is_copy, scenes, _ = collect(
+            "live",
+            lambda: self._scores(folder),
+            lambda: _copies(folder),
+            lambda: _variable(_label_file(folder, REFERENCES), "refnames_all", str),
+            lambda: _check_folders(folder),
+        )
         _check_copies(is_copy, scores, MAPS[self.labels].source)
-        scenes = _variable(_label_file(folder, REFERENCES), "refnames_all")
-        rows: list[Row] = []
-        start = 0
-        for kind, count in IMAGES.items():
-            numbers = [n for n in range(1, count + 1) if not is_copy[start + n - 1]]
-            names = [f"img{n}.bmp" for n in numbers]
-            images = find_file(folder, kind) or folder / kind
-            paths = resolve_images(names, images, source="live")
-            for number, name, path in zip(numbers, names, paths, strict=True):
-                at = start + number - 1
-                rows.append(
-                    Row(
-                        image_id=f"{kind}/{name}",
-                        path=path,
-                        mos=self._mos(float(scores[at])),
-                        scene=str(scenes[at]).casefold(),
-                        distortion=kind,
-                    )
-                )
-            start += count
+        scenes = [scene.casefold() for scene in scenes]
+        _check_scenes(scenes, is_copy)
+        distorted = [at for at in range(TOTAL) if not is_copy[at]]
+        rows = [
+            Row(
+                image_id=f"{ORDER[at][0]}/{ORDER[at][1]}",
+                path=path,
+                mos=self._mos(scores[at]),
+                scene=scenes[at],
+                distortion=ORDER[at][0],
+            )
+            for at, path in zip(distorted, _paths(folder, distorted), strict=True)
+        ]
         return Table(rows, MAPS[self.labels])
 
-    def _scores(self, folder: Path) -> list[float | str]:
+    def _scores(self, folder: Path) -> list[float]:
         if self.labels == "dmos":
-            return _variable(_label_file(folder, RELEASE), "dmos")
-        path = _realigned(folder)
+            return _variable(_label_file(folder, RELEASE), "dmos", float)
+        path = find_near(folder, REALIGNED, *HOMES)
         if path is None:
             raise DataError(
                 f"live: {folder / REALIGNED} is missing; it is a separate download from the page of"
                 f" the data set, or take the scores of {RELEASE} with live:labels=dmos"
             )
-        return _variable(path, "dmos_new")
+        return _variable(path, "dmos_new", float)
 
     def _mos(self, score: float) -> float:
         scale = MAPS[self.labels]
@@ -119,24 +125,41 @@ class LIVE(Dataset):
         return scale(score)
 
 
-def _holds_images(folder: Path) -> bool:
-    return all(find_file(folder, kind) for kind in IMAGES)
+def _has_images(folder: Path) -> bool:
+    return sum(find_file(folder, kind) is not None for kind in IMAGES) >= 2
+
+
+def _has_labels(folder: Path) -> bool:
+    return any(find_file(folder, name) for name in (RELEASE, REFERENCES))
+
+
+def _check_folders(folder: Path) -> None:
+    if missing := [kind for kind in IMAGES if not find_file(folder, kind)]:
+        raise DataError(
+            f"live: {folder} lacks the images in {', '.join(missing)}; unpack the release again"
+        )
+
+
+def _paths(folder: Path, distorted: Sequence[int]) -> list[Path]:
+    """Return the image files of these positions, which are in order."""
+
+    def paths(kind: str) -> list[Path]:
+        names = [ORDER[at][1] for at in distorted if ORDER[at][0] == kind]
+        return resolve_images(names, find_file(folder, kind) or folder / kind, source="live")
+
+    found = collect("live", *(partial(paths, kind) for kind in IMAGES))
+    return list(itertools.chain.from_iterable(found))
 
 
 def _label_file(folder: Path, name: str) -> Path:
-    path = find_file(folder, name)
+    path = find_near(folder, name, *HOMES)
     if path is None:
         raise DataError(f"live: {folder / name} is missing; it is part of the release")
     return path
 
 
-def _realigned(folder: Path) -> Path | None:
-    """Return the separate download, which may lie beside the unpacked release."""
-    return find_file(folder, REALIGNED) or find_file(folder.parent, REALIGNED)
-
-
-def _variable(path: Path, name: str) -> list[float | str]:
-    values = read_mat(path, name, source="live")[name]
+def _variable(path: Path, name: str, holds: type[float] | type[str]) -> list[Any]:
+    values = read_mat(path, name, source="live", holds=holds)[name]
     if len(values) != TOTAL:
         raise DataError(f"live: {path}: {name} has {len(values)} entries, not {TOTAL}")
     return values
@@ -144,18 +167,30 @@ def _variable(path: Path, name: str) -> list[float | str]:
 
 def _copies(folder: Path) -> list[bool]:
     """Return for all 982 images whether they are copies of a reference."""
-    for path in (find_file(folder, RELEASE), _realigned(folder)):
-        if path is not None:
-            values = read_mat(path, "orgs", source="live")["orgs"]
-            if len(values) == TOTAL:
-                return [value != 0 for value in values]
+    why = []
+    for name in (RELEASE, REALIGNED):
+        if path := find_near(folder, name, *HOMES):
+            try:
+                return [value != 0 for value in _variable(path, "orgs", float)]
+            except DataError as e:
+                why.append(str(e).removeprefix("live: "))
+    found = f" ({'; '.join(why)})" if why else ""
     raise DataError(
         f"live: orgs, which tells copies of references from distorted images, is missing for the"
-        f" {TOTAL} images; take {RELEASE} of the release"
+        f" {TOTAL} images; take {RELEASE} of the release{found}"
     )
 
 
-def _check_copies(is_copy: list[bool], scores: list[float | str], source: str) -> None:
+def _check_scenes(scenes: Sequence[str], is_copy: Sequence[bool]) -> None:
+    named = {scene for scene, copy in zip(scenes, is_copy, strict=True) if not copy}
+    if len(named) != SCENES or "" in named:
+        raise DataError(
+            f"live: {REFERENCES} names {len(named - {''})} references, not {SCENES}; take it as it"
+            " was published"
+        )
+
+
+def _check_copies(is_copy: Sequence[bool], scores: Sequence[float], source: str) -> None:
     """Refuse an ``orgs`` that is not the official one, or not in the order of the scores."""
     start = 0
     for kind, count in IMAGES.items():

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iqabench.api import (
     DataError,
     Dataset,
     LabelMap,
+    PublishedCount,
     Row,
     Table,
+    collect,
     find_file,
-    find_folder,
+    find_home,
+    find_near,
+    is_named,
     read_mat,
     resolve_images,
 )
@@ -20,6 +26,8 @@ from iqabench.api import (
 NAMES, SCORES = "AllImages_release", "AllMOS_release"
 MAP = LabelMap(f"LIVE Challenge {SCORES}.mat", low=0.0, high=100.0)
 HOMES = ("livec", "ChallengeDB_release", "LIVE_Challenge")
+PLACES = ("Data", *HOMES)
+TRAINING = "t"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,44 +53,69 @@ class LIVEChallenge(Dataset):
         " Images/"
     )
     expected_images = 1162
+    published_count = PublishedCount(
+        "CPRL, Table 3", note="its number is not on record here; the release has 1162"
+    )
 
     def locate(self, root: Path) -> Path | None:
-        """See ``Dataset.locate``; the folder is known by the names or scores in its ``Data``."""
-        return find_folder(
-            root, *HOMES, holds=lambda f: any(_label_file(f, name) for name in (NAMES, SCORES))
-        )
+        """See ``Dataset.locate``; known by names or scores, or by its name and ``Images``."""
+        return find_home(root, *HOMES, parts=(_has_images, _has_labels))
 
     def read(self, folder: Path) -> Table:
         """See ``Dataset.read``."""
-        names, scores = (_variable(folder, name) for name in (NAMES, SCORES))
+        names, scores, images = collect(
+            "livec",
+            lambda: _variable(folder, NAMES, str),
+            lambda: _variable(folder, SCORES, float),
+            lambda: _images(folder),
+        )
         if len(names) != len(scores):
             raise DataError(
                 f"livec: {NAMES}.mat names {len(names)} images and {SCORES}.mat has {len(scores)}"
                 " scores; take both from the same release"
             )
-        kept = [
-            (str(name), float(score))
-            for name, score in zip(names, scores, strict=True)
-            if not str(name).casefold().startswith("t")
-        ]
-        images = find_file(folder, "Images") or folder / "Images"
-        paths = resolve_images([name for name, _ in kept], images, source="livec")
+        first = _count_training(names)
+        paths = resolve_images(names[first:], images, source="livec")
         rows = [
             Row(image_id=name, path=path, mos=MAP(score))
-            for (name, score), path in zip(kept, paths, strict=True)
+            for name, score, path in zip(names[first:], scores[first:], paths, strict=True)
         ]
         return Table(rows, MAP)
 
 
-def _label_file(folder: Path, name: str) -> Path | None:
-    data = find_file(folder, "Data")
-    return find_file(data, f"{name}.mat") if data else None
+def _has_labels(folder: Path) -> bool:
+    data = find_file(folder, "Data") or folder
+    return any(find_file(data, f"{name}.mat") for name in (NAMES, SCORES))
 
 
-def _variable(folder: Path, name: str) -> list[float | str]:
-    path = _label_file(folder, name)
+def _has_images(folder: Path) -> bool:
+    """Return whether ``Images`` is there; other data sets have a folder of that name as well."""
+    return is_named(folder, *HOMES) and find_file(folder, "Images") is not None
+
+
+def _images(folder: Path) -> Path:
+    images = find_near(folder, "Images", *HOMES)
+    if images is None:
+        raise DataError(f"livec: its image folder {folder / 'Images'} is missing")
+    return images
+
+
+def _variable(folder: Path, name: str, holds: type[float] | type[str]) -> list[Any]:
+    path = find_near(folder, f"{name}.mat", *PLACES)
     if path is None:
         raise DataError(
             f"livec: {folder / 'Data' / name}.mat is missing; it is part of the release"
         )
-    return read_mat(path, name, source="livec")[name]
+    return read_mat(path, name, source="livec", holds=holds)[name]
+
+
+def _count_training(names: Sequence[str]) -> int:
+    """Return how many training images head the list; elsewhere they would shift all scores."""
+    training = [i for i, name in enumerate(names) if name.casefold().startswith(TRAINING)]
+    if training != list(range(len(training))):
+        raise DataError(
+            f"livec: {NAMES}.mat has the training image {names[training[-1]]!r} as entry"
+            f" {training[-1] + 1}, but they head the list of the release; take it as it was"
+            " published"
+        )
+    return len(training)
