@@ -84,13 +84,16 @@ SAMPLINGS = (
     Sampling(500, None, 500),
     Sampling(5, 0.3, 1000),
     Sampling(30, 0.3, 500),
-    Sampling(500, 0.3, 100),
+    Sampling(500, 0.3, 60),
     Sampling(5, 0.7, 1000),
     Sampling(30, 0.7, 500),
-    Sampling(500, 0.7, 100),
+    Sampling(500, 0.7, 60),
 )
 SEED_TRIALS = 300
-COLUMNS = ("srocc", "srocc expanded", "difference", "flips", "false ranks")
+COLUMNS = (
+    *("srocc", "srocc expanded", "mse", "mse expanded"),
+    *("difference", "flips", "false ranks"),
+)
 
 
 def held(sampling: Sampling, trials: int, seed: int = 11) -> dict[str, float]:
@@ -152,6 +155,7 @@ def _trial(sampling: Sampling, rng: np.random.Generator) -> Iterator[tuple[str, 
     expanded = expanded_interval(first.drawn, first.value, units.count)
     yield "srocc", holds(Estimate(first.value, *plain), truth)
     yield "srocc expanded", holds(Estimate(first.value, *expanded), truth)
+    yield from _mean(sampling, (quality - columns[0]) ** 2, units)
     yield "difference", holds((first - second).estimate, 0.0)
     ranges = rank_ranges(rows)
     yield "false ranks", any(one is not None and one != (1, ROWS) for one in ranges)
@@ -159,6 +163,16 @@ def _trial(sampling: Sampling, rng: np.random.Generator) -> Iterator[tuple[str, 
         between = CORRELATION**2 + (1 - CORRELATION**2) / 2
         flipped = 0.5 - np.arcsin(between) / np.pi
         yield "flips", holds(pair_flips(columns[0], columns[1], units).estimate, flipped)
+
+
+def _mean(sampling: Sampling, squares: Floats, units: Units) -> Iterator[tuple[str, bool]]:
+    """Intervals of a mean over images: MSE, whose truth is 2 - 2 r."""
+    blocks = units.blocks(sampling.resamples)
+    drawn = np.concatenate([squares @ weights / weights.sum(axis=0) for weights in blocks])
+    value, truth = float(squares.mean()), 2 - 2 * CORRELATION
+    yield "mse", holds(Estimate(value, *interval(drawn[:RESAMPLES], value)), truth)
+    expanded = expanded_interval(drawn, value, units.count)
+    yield "mse expanded", holds(Estimate(value, *expanded), truth)
 
 
 def main() -> None:

@@ -101,6 +101,11 @@ def test_with_few_scenes_no_rows_are_told_apart_and_it_is_said(row: FakeRow) -> 
 def test_one_row_has_no_range(row: FakeRow) -> None:
     row.write("fgsm", 4.0)
     assert standings(load_board(row.run).groups[0])[0].rows[0].rank_range is None
+    for defense in ("cprl", "lwta"):
+        row.but(defense=defense, reference=False).write("fgsm", 8.0)
+    alone, two = standings(load_board(row.run).groups[0])
+    assert {r.rank_range for r in alone.rows} == {None}
+    assert {r.rank_range for r in two.rows if r.rank} == {(1, 2)}
 
 
 def test_an_undefined_row_has_no_range(row: FakeRow) -> None:
