@@ -101,7 +101,7 @@ def test_the_cost_of_a_quick_audit_is_what_the_docs_say(
 
 
 def test_undeclared_randomness_is_declared_before_it_is_attacked(place: Place) -> None:
-    flags = ("--quick", "--eps", "4", "--images", "10", "--defense", "random_input+resnet")
+    flags = ("--quick", "--eps", "4", "--images", "4", "--defense", "random_input+resnet")
     assert place.audit(*flags) == 0
     [path] = (place.out / "audits").glob("*random_input*.json")
     record = json.loads(path.read_text())
@@ -129,9 +129,11 @@ def test_a_request_that_makes_no_sense_is_refused(
 
 def test_the_interval_of_a_share_is_exact() -> None:
     low, high = Share(0, 24).interval
-    assert (low, high) == (0, pytest.approx(1 - 0.025 ** (1 / 24)))
+    assert low == 0
+    assert high == pytest.approx(1 - 0.025 ** (1 / 24))
     low, high = Share(30, 30).interval
-    assert (low, high) == (pytest.approx(0.025 ** (1 / 30)), 1)
+    assert low == pytest.approx(0.025 ** (1 / 30))
+    assert high == 1
     assert Share(0, 0).interval == (0, 1)
 
 

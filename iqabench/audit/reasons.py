@@ -48,12 +48,9 @@ def reasons(reader: Reader, eps_255: Sequence[float], at: float, probes: Probes)
     Raises:
         ResultsError: A cell is missing, failed or damaged.
     """
-    return [
-        *_attacks(reader, at),
-        *_growth(reader, eps_255),
-        *_gradient(probes),
-        *_ways(reader, at),
-    ]
+    found = [*_attacks(reader, at), *_growth(reader, eps_255)]
+    found += [*_gradient(probes), *_ways(reader, at)]
+    return sorted(found, key=lambda reason: int(reason.test[1:]))
 
 
 def _attacks(reader: Reader, at: float) -> Iterator[Reason]:

@@ -23,7 +23,7 @@ def record(audit: Audit, suite: Suite) -> dict[str, Any]:
         "attacked_as": audit.attacked,
         "dataset": audit.group.title if audit.group else None,
         "proxy_labels": audit.group.proxy_labels if audit.group else None,
-        "images": audit.group.sample.n if audit.group and audit.group.sample else None,
+        "sample": vars(audit.group.sample) if audit.group and audit.group.sample else None,
         "seed": row.seed if row else None,
         "backbone": row.about["backbone"] if row else None,
         "recipe": row.about["recipe"] if row else None,
