@@ -14,7 +14,7 @@ from iqabench.audit.thresholds import DELTA
 from iqabench.cli import main
 
 RECIPE = {"resize": 32, "crop": 32, "batch_size": 16, "epochs": 8, "lr": 3e-3}
-DEFENSES = ("false_gradient+resnet", "batch_score+resnet", "const")
+DEFENSES = ("false_gradient+resnet", "const")
 
 
 class Place:
@@ -42,7 +42,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.fixture(scope="module")
 def records(place: Place) -> dict[str, dict[str, Any]]:
     flags = [flag for spec in DEFENSES for flag in ("--defense", spec)]
-    assert place.audit("--quick", "--eps", "4", "--images", "60", *flags) == 0
+    assert place.audit("--quick", "--eps", "4", "--images", "40", *flags) == 0
+    return read(place)
+
+
+def read(place: Place) -> dict[str, dict[str, Any]]:
     found = [json.loads(p.read_text()) for p in (place.out / "audits").glob("*.json")]
     return {record["defense"]: record for record in found}
 
@@ -50,9 +54,9 @@ def records(place: Place) -> dict[str, dict[str, Any]]:
 def test_every_defense_has_a_record_and_a_page(
     place: Place, records: dict[str, dict[str, Any]]
 ) -> None:
-    assert set(records) == set(DEFENSES)
+    assert set(DEFENSES) <= set(records)
     pages = list((place.out / "audits").glob("*.html"))
-    assert len(pages) == len(DEFENSES)
+    assert len(pages) >= len(DEFENSES)
     for page in pages:
         text = page.read_text()
         assert "http://" not in text.replace("http://www.w3.org", "")
@@ -68,6 +72,7 @@ def test_a_gradient_that_points_the_wrong_way_is_a_mask(
     records: dict[str, dict[str, Any]],
 ) -> None:
     record = records["false_gradient+resnet"]
+    assert record["conduct"] is None
     [finding] = record["findings"]
     assert finding["verdict"] == "masked", finding["why"]
     assert finding["apparent"]["low"] > DELTA
@@ -78,13 +83,13 @@ def test_a_gradient_that_points_the_wrong_way_is_a_mask(
     assert tests == sorted(tests)
 
 
-def test_a_score_that_depends_on_the_batch_is_found_and_attacked_alone(
-    records: dict[str, dict[str, Any]],
-) -> None:
-    record = records["batch_score+resnet"]
+@pytest.mark.slow
+def test_a_score_that_depends_on_the_batch_is_found_and_attacked_alone(place: Place) -> None:
+    flags = ("--quick", "--eps", "4", "--images", "20", "--defense", "batch_score+resnet")
+    assert place.audit(*flags) == 0
+    record = read(place)["batch_score+resnet"]
     assert record["attacked_as"] == "one_by_one+batch_score+resnet"
     assert "batch" in record["conduct"]
-    assert records["false_gradient+resnet"]["conduct"] is None
 
 
 def test_a_constant_has_no_signal(records: dict[str, dict[str, Any]]) -> None:
@@ -100,11 +105,11 @@ def test_the_cost_of_a_quick_audit_is_what_the_docs_say(
     assert per_image == 2 * (70 + 0)  # the defense and its sibling; transfer's are the source's
 
 
+@pytest.mark.slow
 def test_undeclared_randomness_is_declared_before_it_is_attacked(place: Place) -> None:
     flags = ("--quick", "--eps", "4", "--images", "4", "--defense", "random_input+resnet")
     assert place.audit(*flags) == 0
-    [path] = (place.out / "audits").glob("*random_input*.json")
-    record = json.loads(path.read_text())
+    record = read(place)["random_input+resnet"]
     assert record["attacked_as"] == "declared+random_input+resnet"
     assert "call to call" in record["conduct"]
 
