@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,11 +83,13 @@ class Conditions:
         recipe: Name of the training recipe.
         backbone: Name of the backbone.
         weights: What the backbone starts from.
+        backbones: Other backbones, by name of the defense.
     """
 
     recipe: str
     backbone: str
     weights: str
+    backbones: Mapping[str, str] = field(default_factory=dict)
 
 
 class Benchmark(BaseModel):
@@ -102,6 +104,7 @@ class Benchmark(BaseModel):
     seeds: Annotated[list[NonNegativeInt], BeforeValidator(_as_list)] = Field(min_length=1)
     reference: str | None
     backbone: str
+    backbones: dict[str, str]
     backbone_weights: str
     imagenet_norm: bool
     recipe: str
@@ -116,7 +119,9 @@ class Benchmark(BaseModel):
     recipes: dict[str, Recipe]
 
     def conditions(self, *specs: str) -> Conditions:
-        """Return recipe, backbone and weights of a data set, nothing left open.
+        """Return recipe, backbones and weights of a data set, nothing left open.
+
+        A data set that says its backbone says it for every defense.
 
         Args:
             specs: Keys of ``datasets`` that speak for it; earlier ones win.
@@ -127,7 +132,13 @@ class Benchmark(BaseModel):
             values = [getattr(config, name) for config in (*own, self)]
             return next(str(v) for v in values if v is not None)
 
-        return Conditions(first("recipe"), first("backbone"), first("backbone_weights"))
+        said = any(config.backbone is not None for config in own)
+        return Conditions(
+            first("recipe"),
+            first("backbone"),
+            first("backbone_weights"),
+            {} if said else self.backbones,
+        )
 
     def get_recipe(self, name: str) -> Recipe:
         """Return a recipe by name.
@@ -164,6 +175,8 @@ def load_benchmark(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
         merged = _merge(merged, own)
     if "defenses" in flags:  # who names defenses wants these and no others
         merged["if_installed"] = []
+    if "backbone" in flags:  # who names one wants it for every defense
+        merged["backbones"] = {}
     merged = _merge(merged, flags)
     for key in set(flags) & set(DatasetConfig.model_fields):  # a flag speaks for every data set
         configs = merged["datasets"].items()

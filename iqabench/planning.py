@@ -205,8 +205,8 @@ def make_plan(
         named = dataset(text)
         conditions = conditions_of(benchmark, named)
         recipe = benchmark.get_recipe(conditions.recipe)
-        backbone = BackboneSpec(conditions.backbone, conditions.weights, benchmark.imagenet_norm)
-        _check_fit([*(chain for chain, _ in chains), *sources], backbone)
+        for chain in (*(chain for chain, _ in chains), *sources):
+            _check_fit(chain, _backbone(benchmark, conditions, chain))
         data = home.open(
             named,
             Geometry(recipe.resize, recipe.crop),
@@ -214,7 +214,7 @@ def make_plan(
             split_seed=benchmark.split_seed,
             images=benchmark.images,
         )
-        entries += _entries(benchmark, chains, data, backbone, recipe, conditions.recipe)
+        entries += _entries(benchmark, chains, data, recipe, conditions)
     return Plan(tuple(entries), attacks, benchmark.eps, benchmark)
 
 
@@ -242,30 +242,34 @@ def _entries(
     benchmark: Benchmark,
     chains: Sequence[tuple[Chain, bool]],
     data: OpenDataset,
-    backbone: BackboneSpec,
     recipe: Recipe,
-    recipe_name: str,
+    conditions: Conditions,
 ) -> Iterator[Entry]:
     for seed in dict.fromkeys(benchmark.seeds):
         for chain, reference in chains:
+            backbone = _backbone(benchmark, conditions, chain)
             training = Training(chain.trained, backbone, recipe, data, seed)
-            made = recipe_name if chain.trains else NOT_TRAINED
+            made = conditions.recipe if chain.trains else NOT_TRAINED
             yield Entry(data, chain, training, made, reference)
 
 
-def _check_fit(chains: Sequence[Chain], backbone: BackboneSpec) -> None:
+def _backbone(benchmark: Benchmark, conditions: Conditions, chain: Chain) -> BackboneSpec:
+    name = conditions.backbones.get(chain.base.name, conditions.backbone)
+    return BackboneSpec(name, conditions.weights, benchmark.imagenet_norm)
+
+
+def _check_fit(chain: Chain, backbone: BackboneSpec) -> None:
     backbone.provenance()
     if backbone.from_file:
         with lent_rng():
             backbone.build()
-    for chain in chains:
-        try:
-            with lent_rng():
-                chain.build(backbone.build(with_weights=False))
-        except UsageError:
-            raise
-        except Exception:
-            continue
+    try:
+        with lent_rng():
+            chain.build(backbone.build(with_weights=False))
+    except UsageError:
+        raise
+    except Exception:  # a plugin may raise anything; its own cells fail when it is their turn
+        return
 
 
 def _unique(attacks: Iterator[Named[Attack]]) -> tuple[Named[Attack], ...]:

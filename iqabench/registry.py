@@ -127,6 +127,11 @@ class Registry(Generic[C]):
             for entry in entries
         )
 
+    def built_in(self) -> list[str]:
+        """Return the names that always mean ours, listed or not."""
+        claims = self._claims(self.group, *self.unlisted)
+        return sorted(name for name, found in claims.items() if any(e.dist == OURS for e in found))
+
     def entry(self, name: str) -> Entry[C]:
         """Return the claim that ``name`` or ``dist/name`` means.
 

@@ -12,6 +12,7 @@ from iqabench.chains import Chain
 from iqabench.cli import main
 from iqabench.config import load_benchmark
 from iqabench.planning import attack
+from iqabench.published.reading import load_paper
 from iqabench.registry import DATASETS, DEFENSES
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +44,15 @@ def test_what_a_file_names_exists_and_trains_as_the_paper_says(path: Path) -> No
     if benchmark.if_installed:
         assert {*benchmark.defenses, *benchmark.if_installed} == METHODS
     assert 1.0 in benchmark.eps
+
+
+def test_every_method_of_the_tables_has_the_backbone_that_the_paper_s_has() -> None:
+    benchmark = load_benchmark(ROOT / "benchmarks" / "tables-1-2-4.yaml", {})
+    conditions = benchmark.conditions("koniq")
+    paper = load_paper("cprl-paper")
+    names = {m.defense[0].partition(":")[0]: m.backbone for m in paper.methods.values()}
+    for method in METHODS:
+        assert conditions.backbones.get(method, conditions.backbone) == names[method]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -53,13 +54,23 @@ def test_mappings_are_merged_and_lists_replaced(tmp_path: Path) -> None:
 
 def test_a_flag_for_the_backbone_speaks_for_every_data_set() -> None:
     assert load_benchmark(None, {}).conditions("demo") == Conditions("demo", "demo_net", "none")
-    for flags, expected in [
+    cases: list[tuple[dict[str, Any], Conditions]] = [
         ({"backbone": "resnet18"}, Conditions("demo", "resnet18", "none")),
         ({"recipe": "light"}, Conditions("light", "demo_net", "none")),
+        ({"backbones": {"resnet": "vgg16"}}, Conditions("demo", "demo_net", "none")),
         ({"backbone_weights": "w.pth"}, Conditions("demo", "demo_net", "w.pth")),
         ({"backbone": "vgg16", "backbone_weights": "none"}, Conditions("demo", "vgg16", "none")),
-    ]:
+    ]
+    for flags, expected in cases:
         assert load_benchmark(None, flags).conditions("demo") == expected
+
+
+def test_a_defense_may_have_a_backbone_of_its_own() -> None:
+    own: dict[str, Any] = {"backbones": {"nima": "vgg16"}}
+    assert load_benchmark(None, own).conditions("live").backbones == {"nima": "vgg16"}
+    assert load_benchmark(None, own).conditions("demo").backbones == {}  # demo says demo_net
+    asked = load_benchmark(None, own | {"backbone": "resnet18"})
+    assert asked.conditions("live").backbones == {}
 
 
 def test_a_list_of_data_sets_keeps_these_alone_and_a_bare_key_keeps_its_settings(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -60,7 +61,9 @@ def load(skeleton: Skeleton, folder: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["foo", "My-own_net2", "noise", "objective"])
+@pytest.mark.parametrize(
+    "name", ["foo", "My-own_net2", "noise", "objective", "image", "MAP", "NAME", "LABELS"]
+)
 def test_what_is_written_keeps_its_contract(
     kind: Kind, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +127,7 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(
         (["defense", "resnet"], "'resnet' is a built-in defense"),
         (["defense", "Score-Reflection"], "'score_reflection' is a built-in attack"),
         (["attack", "demo"], "'demo' is a built-in data set"),
+        (["defense", "batch_score"], "'batch_score' is a built-in defense"),
         (["defense", "2net"], "starting with a letter"),
         (["defense", "a.b"], "use letters, digits"),
         (["defense", "a+b"], "use letters, digits"),
@@ -147,6 +151,22 @@ def test_a_name_that_cannot_be_is_one_line_and_leaves_nothing(
     assert message in err
     assert len(err.splitlines()) == 1
     assert list(Path().iterdir()) == []
+
+
+def test_a_name_whose_package_is_installed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"iqabench-clip": "0.3"}
+
+    def version(name: str) -> str:
+        if name not in found:
+            raise PackageNotFoundError(name)
+        return found[name]
+
+    monkeypatch.setattr("iqabench.skeletons.package.version", version)
+    assert main(["new", "attack", "clip"]) == 2
+    assert "iqabench-clip 0.3 is installed" in capsys.readouterr().err
+    assert not Path("iqabench-clip").exists()
 
 
 def test_a_folder_with_something_in_it_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import Workplace
 
 from iqabench.config import Conditions, load_benchmark
 from iqabench.data import DataHome, Geometry, dataset
 from iqabench.errors import DataError, UnknownNameError
-from iqabench.planning import choose_datasets, conditions_of
+from iqabench.planning import choose_datasets, conditions_of, make_plan
 from iqabench.progress import Silent
 
 Install = Callable[..., Path]
@@ -44,6 +45,16 @@ def frames(install_plugin: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     points = {"iqabench.datasets": {"frames": "frames_iqa:Frames"}}
     install_plugin("frames-iqa", points, {"frames_iqa": SOURCE})
     monkeypatch.chdir(tmp_path)
+
+
+def test_a_defense_with_a_backbone_of_its_own_is_planned_with_it(tmp_path: Path) -> None:
+    place = Workplace(tmp_path)
+    flags = {"backbones": {"cprl": "resnet18"}, "defenses": ["cprl", "resnet"]}
+    benchmark = load_benchmark(place.config, flags)
+    home = DataHome(place.data, place.store, Silent())
+    plan = make_plan(benchmark, ["biq2021"], home, split=None)
+    found = {e.chain.base.name: e.training.backbone.name for e in plan.entries}
+    assert found == {"cprl": "resnet18", "resnet": "demo_net"}
 
 
 def conditions(datasets: dict[str, object], asked: str) -> Conditions:

@@ -8,6 +8,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ import yaml
 from iqabench import api
 from iqabench.errors import SpecError, UsageError
 from iqabench.files import new_folder
-from iqabench.registry import ATTACKS, DATASETS, DEFENSES, OURS, Registry
+from iqabench.registry import ATTACKS, DATASETS, DEFENSES, Registry
 
 Kind = Literal["defense", "attack", "dataset"]
 
@@ -26,8 +27,9 @@ LONGEST = 24
 _SMALL = "--recipe demo --backbone demo_net --backbone-weights none"
 """A first run that downloads no weights and takes minutes on a CPU."""
 _NAME = re.compile(r"[A-Za-z]([A-Za-z0-9_-]*[A-Za-z0-9])?")
-_TAKEN = {*api.__all__, *dir(builtins), "Path", "Tensor", "I", "O"}
-"""No name for a class: imported by a template, built into Python, or hard to read."""
+_IN_TEMPLATES = {"Path", "Tensor", "Image", "Iterator", "Sequence", "MAP", "NAME", "LABELS", "F"}
+_TAKEN = {*api.__all__, *dir(builtins), *_IN_TEMPLATES, "I", "O"}
+"""No name for a class: bound by a template, built into Python, or hard to read."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def plan(kind: Kind, name: str) -> Skeleton:
     Raises:
         SpecError: The name has other characters than a component may have, is too long, or would
             be read as something else by Python or YAML.
-        UsageError: A built-in component has that name.
+        UsageError: A built-in component has that name, or a package is installed under it.
     """
     if not _NAME.fullmatch(name):
         raise SpecError(
@@ -165,11 +167,22 @@ def plan(kind: Kind, name: str) -> Skeleton:
         raise SpecError(f"bad name {name!r}: benchmark.yaml would not read it as text")
     registries: tuple[Registry[Any], ...] = (DEFENSES, ATTACKS, DATASETS)
     for registry in registries:
-        for known in registry.names():
-            same = known.replace("-", "_").lower() == skeleton.module
-            if same and registry.entry(known).dist == OURS:
+        for known in registry.built_in():
+            if known.replace("-", "_").lower() == skeleton.module:
                 raise UsageError(
                     f"bad name {name!r}: {known!r} is a built-in {registry.kind}, and the bare name"
                     " always means the built-in"
                 )
+    if (installed := _installed(skeleton.distribution)) is not None:
+        raise UsageError(
+            f"bad name {name!r}: the package {skeleton.distribution} {installed} is installed, and"
+            " installing another one of that name would replace it"
+        )
     return skeleton
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
