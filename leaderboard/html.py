@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from iqabench.files import canonical_json
@@ -159,7 +159,9 @@ def _result(result: Result, deciding: bool) -> Number:
         word = "not run" if result.status == "missing" else "failed"
         return Number(word, note=result.error or "")
     number = _measured(result.measures, deciding=deciding)
-    return Number(number.text, number.interval, result.too_weak is True, deciding)
+    own = result.srocc_nonadaptive
+    below = "" if own is None else f"{_minus(f'{own:.3f}')} by its own gradient"
+    return replace(number, is_weak=result.too_weak is True, below=below)
 
 
 def _measured(

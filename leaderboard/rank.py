@@ -42,6 +42,8 @@ class Result:
         status: ``missing`` if no such cell exists.
         measures: None unless done.
         srocc_8bit: SROCC after rounding the images to 8 bits; None where not computed.
+        srocc_nonadaptive: SROCC where the attack took the defense's own gradient alone; None where
+            it had no other way.
         too_weak: Whether the attack hardly hurts the reference at this eps; None if unknown.
         key: Key of the cell.
         error: Why it failed.
@@ -52,6 +54,7 @@ class Result:
     status: Literal["done", "failed", "missing"]
     measures: Measures | None = None
     srocc_8bit: float | None = None
+    srocc_nonadaptive: float | None = None
     too_weak: bool | None = None
     key: str | None = None
     error: str | None = None
@@ -209,20 +212,25 @@ def _row(group: Group, entry: Entry, attacks: Iterable[str], eps_255: float) -> 
         if cell is None:
             results.append(Result(spec, label, "missing"))
             continue
-        eight_bit = cell.record.metrics_8bit
         results.append(
             Result(
                 spec,
                 label,
                 "done" if cell.is_done else "failed",
                 measures_of(cell),
-                eight_bit["srocc"]["value"] if cell.is_done and eight_bit else None,
+                _srocc_of(cell.record.metrics_8bit) if cell.is_done else None,
+                _srocc_of(cell.record.metrics_nonadaptive) if cell.is_done else None,
                 is_too_weak(group, entry, spec, eps_255) if cell.is_done else None,
                 cell.record.key,
                 None if cell.is_done else cell.record.error or "no error was recorded",
             )
         )
     return Row(entry, clean_measures(entry), tuple(results))
+
+
+def _srocc_of(metrics: Mapping[str, Any] | None) -> float | None:
+    value: float | None = metrics["srocc"]["value"] if metrics else None
+    return value
 
 
 def _compared(row: Row, compared: Sequence[str], eps_255: float) -> Row:

@@ -36,7 +36,7 @@ HEADER = (
     *("dataset", "proxy_labels", "defense", "backbone", "recipe", "seed", "attack", "eps_255"),
     *("n", "resampled", "units", "few_scenes"),
     *(name if part == "value" else f"{name}_{part}" for name in METRICS for part in PARTS),
-    *("srocc_8bit", "worst_srocc", "rank", "rank_low", "rank_high"),
+    *("srocc_8bit", "srocc_nonadaptive", "worst_srocc", "rank", "rank_low", "rank_high"),
     *("attack_too_weak", "reference", "status", "key"),
 )
 """``worst_srocc`` is the number that ranks: see ``rank.Row.lowest``."""
@@ -122,7 +122,28 @@ def standing_remarks(group: Group, standing: Standing) -> list[str]:
                 f"{row.entry.label}: lowest SROCC over every attack it met: "
                 f"{shown(row.lowest_met.srocc)} ({row.lowest_met.by})."
             )
+        found += _adapting_remark(row)
     return found
+
+
+def _adapting_remark(row: Row) -> list[str]:
+    """Return the attack that gains most by more than the defense's own gradient."""
+    gains = [
+        (r.srocc_nonadaptive - r.measures.srocc.value, r)
+        for r in row.results
+        if r.srocc_nonadaptive is not None
+        and r.measures is not None
+        and r.measures.srocc.value is not None
+    ]
+    if not gains:
+        return []
+    _, most = max(gains, key=lambda gain: gain[0])
+    assert most.measures is not None
+    return [
+        f"{row.entry.label}: attacks are adapted to it; on its own gradient alone {most.label}"
+        f" would leave {most.srocc_nonadaptive:.3f} in place of"
+        f" {shown(most.measures.srocc, interval=False)}."
+    ]
 
 
 def shown(estimate: Estimate, *, interval: bool = True) -> str:
@@ -173,6 +194,7 @@ def _row_lines(group: Group, row: Row, eps_255: float) -> Iterator[Line]:
             "attack": result.label,
             **_measures_line(result.measures),
             "srocc_8bit": result.srocc_8bit,
+            "srocc_nonadaptive": result.srocc_nonadaptive,
             "attack_too_weak": result.too_weak,
             "status": result.status,
             "key": result.key,

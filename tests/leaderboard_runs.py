@@ -53,6 +53,7 @@ class FakeRow:
         error: str | None = None,
         draws: int | None = None,
         ids: Sequence[str] | None = None,
+        nonadaptive: Sequence[float] | None = None,
     ) -> Path:
         """Write one cell; logits default to the clean ones, an error makes it a failed one."""
         cell = {
@@ -93,6 +94,9 @@ class FakeRow:
         done = replace(
             record, metrics=metrics, metrics_8bit=metrics, cost={"seconds": self.seconds}
         )
+        if nonadaptive is not None:
+            own, _ = self._numbers(np.asarray(nonadaptive, dtype=float), ids)
+            done = replace(done, metrics_nonadaptive=own)
         return write_cell(self.run, done, columns)
 
     def _numbers(

@@ -10,6 +10,7 @@ import pytest
 from leaderboard_runs import FakeRow
 
 from iqabench.errors import ResultsError
+from iqabench.leaderboard.html import to_html
 from iqabench.leaderboard.load import Entry, load_board
 from iqabench.leaderboard.rank import (
     PER_IMAGE_WORST,
@@ -417,3 +418,20 @@ def test_an_entry_without_clean_pass_is_shown(row: FakeRow) -> None:
     assert isinstance(entry, Entry)
     assert entry.clean is None
     assert only(row.run).rows[0].clean is None
+
+
+def test_what_an_attack_on_the_own_gradient_would_leave_stands_beside(tmp_path: Path) -> None:
+    row = FakeRow(tmp_path, defense="cprl")
+    row.write()
+    row.write("pgd", 1.0, [-x for x in row.clean], nonadaptive=row.clean)
+    row.write("fgsm", 1.0, row.clean)
+    board = load_board(tmp_path)
+    lines = list(csv.DictReader(io.StringIO(to_csv(board))))
+    found = {line["attack"]: (line["srocc"], line["srocc_nonadaptive"]) for line in lines}
+    assert found["pgd"] == ("-1.0", "1.0")
+    assert found["fgsm"] == ("1.0", "")
+    [group] = board.groups
+    [standing] = standings(group)
+    [remark] = [r for r in standing_remarks(group, standing) if "own gradient" in r]
+    assert "pgd would leave 1.000 in place of -1.000" in remark
+    assert "1.000 by its own gradient" in to_html(board)
