@@ -28,6 +28,7 @@ from iqabench.leaderboard.rank import (
 from iqabench.metrics import METRICS, Estimate
 from iqabench.resampling import CONFIDENCE, FINE_RESAMPLES, smallest_p
 from iqabench.results import CLEAN
+from iqabench.suites import suites
 
 SCHEMA = 1
 """Raise it whenever a field of ``leaderboard.json`` changes its meaning."""
@@ -344,6 +345,9 @@ def _compared_remark(group: Group, standing: Standing) -> str:
     names = ", ".join(group.attacks[spec] for spec in standing.compared)
     kind = "the attack" if len(standing.compared) == 1 else "the attacks"
     text = f"Compared on {kind} that every row with results met: {names}."
+    labels = {spec: group.attacks[spec] for spec in standing.compared}
+    if whole := [suite.name for suite in suites().values() if suite.is_within(labels)]:
+        text += f" All of {' and '.join(whole)} is among them."
     marks = [
         r.too_weak
         for row in standing.rows

@@ -17,6 +17,7 @@ from iqabench.api import Facts
 from iqabench.errors import SpecError
 from iqabench.leaderboard.load import load_board
 from iqabench.leaderboard.rank import per_image_worst, standings
+from iqabench.leaderboard.tables import standing_remarks
 from iqabench.metrics import srocc
 from iqabench.planning import attack
 from iqabench.suites import expand, find, suites
@@ -87,6 +88,7 @@ def test_the_standard_suite_is_never_weaker_than_a_member(
     assert worst.srocc.value == pytest.approx(srocc(mos.double().numpy(), reached))
     assert all((most >= one - 1e-12).all() for one in by_member.values())
     [standing] = standings(group)
+    assert any("All of standard-v1" in remark for remark in standing_remarks(group, standing))
     lowest = standing.rows[0].lowest
     assert lowest is not None
     values = [srocc(mos.double().numpy(), np.asarray(values)) for values in found.values()]

@@ -13,9 +13,8 @@ from iqabench.errors import ResultsError
 from iqabench.leaderboard.draws import Place, draws_of
 from iqabench.leaderboard.images import Images
 from iqabench.leaderboard.load import Entry, Group
-from iqabench.published.patterns import match
 from iqabench.statistics.resampled import Resampled
-from iqabench.suites import Suite
+from iqabench.suites import Suite, find_member
 
 Floats = NDArray[np.float64]
 
@@ -45,11 +44,10 @@ class Reader:
         Raises:
             ResultsError: No cell is of it.
         """
-        for spec, label in self.group.attacks.items():
-            found = match(member, spec, label)
-            if found is not None and not found.mismatches:
-                return spec
-        raise ResultsError(f"{self.entry.label}: the audit has no result of {member}")
+        spec = find_member(member, self.group.attacks)
+        if spec is None:
+            raise ResultsError(f"{self.entry.label}: the audit has no result of {member}")
+        return spec
 
     def role(self, name: str) -> str:
         """Return the canonical spec of a role's attack; see ``spec``."""

@@ -15,6 +15,7 @@ from importlib import resources
 import yaml
 
 from iqabench.errors import SpecError
+from iqabench.published.patterns import match
 
 _VERSIONED = re.compile(r"(?P<name>[a-z_]+)-v(?P<version>\d+)")
 
@@ -36,6 +37,24 @@ class Suite:
     members: tuple[str, ...]
     roles: Mapping[str, str] = field(default_factory=dict)
     draws: int | None = None
+
+    def is_within(self, attacks: Mapping[str, str]) -> bool:
+        """Say whether every member is among some attacks, given as canonical specs and labels."""
+        return all(find_member(member, attacks) is not None for member in self.members)
+
+
+def find_member(member: str, attacks: Mapping[str, str]) -> str | None:
+    """Return the canonical spec of the attack that a member is; None if there is none.
+
+    Args:
+        member: A component string; what it leaves out is at its default.
+        attacks: Labels (only what differs from the defaults) by canonical spec.
+    """
+    for spec, label in attacks.items():
+        found = match(member, spec, label)
+        if found is not None and not found.mismatches:
+            return spec
+    return None
 
 
 @lru_cache
