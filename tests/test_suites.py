@@ -88,8 +88,24 @@ def test_the_standard_suite_is_never_weaker_than_a_member(
     assert worst.srocc.value == pytest.approx(srocc(mos.double().numpy(), reached))
     assert all((most >= one - 1e-12).all() for one in by_member.values())
     [standing] = standings(group)
-    assert any("All of standard-v1" in remark for remark in standing_remarks(group, standing))
     lowest = standing.rows[0].lowest
     assert lowest is not None
     values = [srocc(mos.double().numpy(), np.asarray(values)) for values in found.values()]
     assert lowest.srocc.value == pytest.approx(min(v for v in [*values, worst.srocc.value] if v))
+
+
+def test_the_leaderboard_says_where_a_whole_suite_was_met(tmp_path: Path) -> None:
+    row = FakeRow(tmp_path)
+    row.write()
+    *most, last = [attack(text) for text in suites()["standard-v1"].members]
+    for named in most:
+        row.write(named.canonical, 1.0, label=named.label)
+
+    def said() -> bool:
+        [group] = load_board(tmp_path).groups
+        [standing] = standings(group)
+        return any("All of standard-v1" in r for r in standing_remarks(group, standing))
+
+    assert not said()
+    row.write(last.canonical, 1.0, label=last.label)
+    assert said()
