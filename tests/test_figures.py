@@ -250,6 +250,8 @@ def test_the_middle_of_a_grid_is_exactly_the_image() -> None:
         (["show-attack", "GOOD", "--eps", "1,2"], "a figure has one eps"),
         (["show-attack", "GOOD", "--eps", "0"], "eps 0 moves nothing"),
         (["show-attack", "GOOD", "--seed", "0,1"], "a figure has one seed"),
+        (["show-attack", "GOOD", "--attack", "fgsm", "--attack", "pgd"], "one attack, found 2"),
+        (["landscape", "--image", "GOOD", "--attack", "fgsm", "--attack", "pgd"], "one attack"),
         (["show-attack", "GOOD", "--defense", "resnet", "--defense", "cprl"], "one defense fits"),
         (["show-attack", "GOOD", "--device", "tpu"], "unknown device"),
         (["landscape"], "--image --image-id is required"),

@@ -11,6 +11,8 @@ from typing import NoReturn
 from iqabench import __version__
 
 Execute = Callable[[argparse.Namespace], int]
+FIGURE_ATTACK = "fgsm:objective=reflect"
+"""What the figure commands show where no attack was asked for."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -341,9 +343,9 @@ def _add_figure(parser: _Parser, *, eps: str, meaning: str) -> None:
     _add_conditions(parser)
     parser.add_argument(
         "--attack",
-        default="fgsm:objective=reflect",
+        action="append",
         metavar="SPEC",
-        help="the attack (default: %(default)s)",
+        help=f"the attack (default: {FIGURE_ATTACK})",
     )
     parser.add_argument("--eps", default=eps, metavar="N", help=f"{meaning} (default: %(default)s)")
     parser.add_argument(
