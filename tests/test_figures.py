@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,11 @@ from torch import nn
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
 from iqabench.cli import main
+from iqabench.cli.parser import build_parser
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import CellError, DataError, IncompatibleError
 from iqabench.figures.channels import Means, find_layer
-from iqabench.figures.plane import Grid
+from iqabench.figures.plane import Grid, check_surrogate
 from iqabench.figures.twin import Twin
 from iqabench.pixels import decode_image
 from iqabench.results import find_cells, read_cell, read_columns
@@ -204,6 +207,23 @@ def test_activations_of_some_images_and_another_layer(
     answer = json.loads(capsys.readouterr().out)
     assert (answer["layer"], answer["images"]) == ("stages.0.act", 5)
     assert len(rows(tmp_path / "activations.csv")) == 24
+
+
+def test_the_examples_name_layers_and_surrogates_that_are_there() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "figures.md").read_text().replace("\\\n", "")
+    backbones = {"biq2021": "resnet50", "demo": "demo_net"}
+    found = set()
+    for line in re.findall("(?m)^    (iqabench .*)$", text):
+        arguments = build_parser().parse_args(shlex.split(line)[1:])
+        chain = Chain.parse((arguments.defense or ["resnet"])[-1])
+        data = (arguments.dataset or ["biq2021"])[0]
+        net = chain.build(BackboneSpec(backbones[data], "none", True).build())
+        if arguments.command == "activations":
+            assert find_layer(net, arguments.layer)[0] == arguments.layer
+        elif arguments.command == "landscape":
+            check_surrogate(arguments.direction_from, [net])
+        found.add(arguments.command)
+    assert found == {"show-attack", "landscape", "activations"}
 
 
 def test_means_take_in_every_call_and_keep_only_sums() -> None:

@@ -319,7 +319,7 @@ def _add_activations(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "activations",
         "draw a layer's channel activations, natural against adversarial (Figure 5)",
-        "iqabench activations --defense cprl --layer stages.3.act --eps 4",
+        "iqabench activations --dataset demo --defense cprl --layer stages.3.act --eps 4",
     )
     parser.add_argument(
         "--layer", metavar="PATH", help="an activation of the backbone (default: the last)"
