@@ -21,7 +21,7 @@ from iqabench.cli import main
 from iqabench.cli.parser import build_parser
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import CellError, DataError, IncompatibleError
-from iqabench.figures.channels import Means, find_layer
+from iqabench.figures.channels import Comparison, Recorder, find_layer
 from iqabench.figures.plane import Grid, check_surrogate
 from iqabench.figures.twin import Twin
 from iqabench.pixels import decode_image
@@ -188,13 +188,26 @@ def test_activations_are_the_means_of_the_layer(
     (gradient,) = torch.autograd.grad((away * net.eval().logit(moving)).sum(), moving)
     attacked = (images + 4 / 255 * gradient.sign()).clamp(0, 1)
     values: list[float] = []
+    every: list[torch.Tensor] = []
     for column, shown in (("natural", images), ("adversarial", attacked)):
         with torch.no_grad():
-            means = net.backbone(shown).mean((0, 2, 3))  # type: ignore[operator]
+            every.append(net.backbone(shown).mean((2, 3)))  # type: ignore[operator]
+        means = every[-1].mean(0)
         values = [float(r[column]) for r in table]
         assert values == pytest.approx([float(means[int(r["channel"])]) for r in table], abs=1e-4)
     assert natural != pytest.approx(values, abs=1e-3)
+    moved = (every[1] - every[0]).abs().mean(0)
+    assert [float(r["moved"]) for r in table] == pytest.approx(
+        [float(moved[int(r["channel"])]) for r in table], abs=1e-4
+    )
     answer = json.loads(capsys.readouterr().out)
+    apart = [
+        abs(studio.expected(i, "score") - studio.expected(i, "clean_score")) for i in range(12)
+    ]
+    assert answer["mean_absolute_score_change"] == pytest.approx(sum(apart) / 12, abs=2e-5)
+    assert answer["mean_absolute_change"] == pytest.approx(float(moved.mean()), abs=1e-4)
+    change = answer["mean_score_attacked"] - answer["mean_score"]
+    assert abs(change) < answer["mean_absolute_score_change"] - 1e-3, "some went up, some down"
     assert answer["mean_score"] == pytest.approx(_mean(studio, "clean_score"), abs=2e-5)
     assert answer["mean_score_attacked"] == pytest.approx(_mean(studio, "score"), abs=2e-5)
 
@@ -226,16 +239,29 @@ def test_the_examples_name_layers_and_surrogates_that_are_there() -> None:
     assert found == {"show-attack", "landscape", "activations"}
 
 
-def test_means_take_in_every_call_and_keep_only_sums() -> None:
-    module, means = nn.Identity(), Means()
+def test_rows_are_of_every_call_while_it_is_watched() -> None:
+    module, recorder = nn.Identity(), Recorder()
     batches = [torch.rand(3, 4, 5, 5), torch.rand(1, 4, 5, 5)]
-    with means.of(module):
+    with recorder.of(module):
         for batch in batches:
             module(batch)
     module(torch.ones(2, 4, 5, 5))
-    assert torch.allclose(means.values().float(), torch.cat(batches).mean((0, 2, 3)))
+    assert torch.allclose(recorder.rows().float(), torch.cat(batches).mean((2, 3)))
     with pytest.raises(CellError, match="no activations"):
-        Means().values()
+        Recorder().rows()
+
+
+def test_opposite_moves_do_not_cancel() -> None:
+    compared = Comparison()
+    natural = torch.tensor([[1.0, 2.0], [1.0, 4.0]]).double()
+    compared.add(natural, natural + torch.tensor([[0.5, 0.0], [-0.5, 1.0]]))
+    compared.add(natural[:1], natural[:1])
+    before, after, moved = compared.means().tolist()
+    assert before == pytest.approx([1, 8 / 3])
+    assert after == pytest.approx([1, 3])
+    assert moved == pytest.approx([1 / 3, 1 / 3])
+    with pytest.raises(CellError, match="no pairs"):
+        compared.add(natural, natural[:1])
 
 
 def test_a_layer_is_what_stands_at_the_site() -> None:

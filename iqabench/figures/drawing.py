@@ -139,8 +139,19 @@ def draw_channels(channels: Channels, words: Words) -> Figure:
     )
     upper.set_ylabel("mean activation", fontsize=9, color=LIGHT.faint)
     upper.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=LIGHT.ink)
-    lower.stairs(adversarial - natural, edges, fill=True, color=ADVERSARIAL, alpha=0.75)
+    lower.stairs(
+        adversarial - natural, edges, fill=True, color=ADVERSARIAL, alpha=0.75, label="of the mean"
+    )
+    lower.stairs(
+        np.array(channels.moved),
+        edges,
+        baseline=None,
+        color=LIGHT.ink,
+        linewidth=0.9,
+        label="of an image, mean of |change|",
+    )
     lower.set_ylabel("change", fontsize=9, color=LIGHT.faint)
+    lower.legend(loc="upper right", frameon=False, fontsize=8.5, labelcolor=LIGHT.ink)
     lower.set_xlabel(
         "channels by natural magnitude, descending", fontsize=9, color=LIGHT.faint, labelpad=4
     )
