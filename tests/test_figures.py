@@ -20,10 +20,11 @@ from iqabench.chains import Chain
 from iqabench.cli import main
 from iqabench.cli.parser import build_parser
 from iqabench.contracts.regressor import Regressor
-from iqabench.errors import CellError, DataError, IncompatibleError
+from iqabench.errors import CellError, DataError, IncompatibleError, OutputError
 from iqabench.figures.channels import Comparison, Recorder, find_layer
 from iqabench.figures.plane import Grid, check_surrogate
-from iqabench.figures.twin import Twin
+from iqabench.figures.twin import Twin, twin_table
+from iqabench.files import write_set
 from iqabench.pixels import decode_image
 from iqabench.results import find_cells, read_cell, read_columns
 
@@ -279,6 +280,26 @@ def test_a_layer_is_what_stands_at_the_site() -> None:
         find_layer(Bare(), None)
 
 
+def test_a_set_of_files_is_replaced_when_all_are_written(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.png", tmp_path / "b.csv"
+    first.write_bytes(b"old")
+    second.mkdir()  # cannot be replaced by a file
+    with pytest.raises(OutputError, match=r"cannot write .*b\.csv"):
+        write_set({first: b"new", second: b"new"})
+    assert first.read_bytes() == b"old"
+    second.rmdir()
+    write_set({first: b"new", second: b"too"})
+    assert (first.read_bytes(), second.read_bytes()) == (b"new", b"too")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_number_that_is_infinite_is_null() -> None:
+    clean = grid_images(1)[0]
+    numbers = {"linf_255": 0.0, "psnr": float("inf")}
+    header, row = twin_table(Twin("x", "d", clean, clean, 0.5, "given", 2.0, numbers), "fgsm")
+    assert row[header.index("psnr")] is None
+
+
 def test_the_middle_of_a_grid_is_exactly_the_image() -> None:
     steps = Grid(0.7, 21).steps
     assert steps[10] == 0
@@ -289,6 +310,7 @@ def test_the_middle_of_a_grid_is_exactly_the_image() -> None:
     ("flags", "message"),
     [
         (["show-attack", "/nowhere.png"], "/nowhere.png (No such file"),
+        (["show-attack", ""], "an empty path names no file"),
         (["show-attack", "BROKEN"], "broken.png ("),
         (["show-attack", "GOOD", "--defense", "resnett"], "Did you mean 'resnet'?"),
         (["show-attack", "GOOD", "--attack", "fgms"], "Did you mean 'fgsm'?"),

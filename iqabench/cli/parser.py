@@ -283,7 +283,7 @@ def _add_show_attack(commands: argparse._SubParsersAction[_Parser]) -> None:
         "draw an image, its adversarial twin and the amplified difference (Figure 1)",
         "iqabench show-attack photo.jpg --defense resnet --attack pgd:objective=reflect --eps 2",
     )
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="any image file")
+    parser.add_argument("image", type=_file, metavar="IMAGE", help="any image file")
     _add_label(parser)
     _add_figure(parser, eps="1", meaning="L-infinity radius in grey levels")
 
@@ -296,7 +296,7 @@ def _add_landscape(commands: argparse._SubParsersAction[_Parser]) -> None:
         "iqabench landscape --image photo.jpg --defense resnet --defense cprl",
     )
     image = parser.add_mutually_exclusive_group(required=True)
-    image.add_argument("--image", type=Path, metavar="IMAGE", help="any image file")
+    image.add_argument("--image", type=_file, metavar="IMAGE", help="any image file")
     image.add_argument("--image-id", metavar="ID", help="an image of the data set's test side")
     _add_label(parser)
     parser.add_argument(
@@ -328,6 +328,12 @@ def _add_activations(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--images", type=int, metavar="N", help="images, spread over the test side (default: all)"
     )
     _add_figure(parser, eps="1", meaning="L-infinity radius in grey levels")
+
+
+def _file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path names no file")
+    return Path(text)
 
 
 def _add_label(parser: _Parser) -> None:

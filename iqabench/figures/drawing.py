@@ -22,7 +22,7 @@ from torch import Tensor
 from iqabench.figures.channels import Channels
 from iqabench.figures.plane import Plane
 from iqabench.figures.twin import Twin
-from iqabench.files import write_bytes, write_text
+from iqabench.files import write_set
 from iqabench.leaderboard.curves import LETTER, LIGHT, to_png, to_svg
 
 NATURAL, ADVERSARIAL = LIGHT.lines[0], LIGHT.lines[1]
@@ -48,7 +48,7 @@ class Words:
 
 
 def save(out: Path, name: str, figure: Figure, table: Sequence[Sequence[object]]) -> list[Path]:
-    """Write a figure as PNG and SVG beside its numbers as CSV; each file whole or not at all.
+    """Write a figure as PNG and SVG beside its numbers as CSV; all of them or none.
 
     Floats keep nine digits, which is all that float32 has.
 
@@ -62,11 +62,9 @@ def save(out: Path, name: str, figure: Figure, table: Sequence[Sequence[object]]
     csv.writer(text, lineterminator="\n").writerows(
         [f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in table
     )
-    png, svg = to_png(figure), to_svg(figure)
+    contents = (to_png(figure), to_svg(figure), text.getvalue().encode())
     paths = [out / f"{name}.{kind}" for kind in ("png", "svg", "csv")]
-    write_bytes(paths[0], png)
-    write_bytes(paths[1], svg)
-    write_text(paths[2], text.getvalue())
+    write_set(dict(zip(paths, contents, strict=True)))
     return paths
 
 
