@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,12 +42,14 @@ class Side:
         hashes: Content hash of each image file.
         geometry: Resize and crop.
         store: Where pixel caches are.
+        held: The pixels, where they are in memory and in no cache.
     """
 
     rows: tuple[Row, ...]
     hashes: tuple[str, ...]
     geometry: Geometry
     store: Path
+    held: Pixels | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,6 +84,8 @@ class Side:
         Raises:
             DataError: Images cannot be decoded; all of them are named.
         """
+        if self.held is not None:
+            return self.held
         paths = [r.path for r in self.rows]
         progress = reporter.counter(f"decoding {len(paths)} images") if reporter else None
         return open_pixels(

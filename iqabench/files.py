@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock
@@ -56,6 +56,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file in one step; see ``write_text``."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_set(files: Mapping[Path, bytes]) -> None:
+    """Replace files that belong together: none before all of them are written beside their places.
+
+    Raises:
+        OutputError: A folder cannot be written, or the disk is full.
+    """
+    with contextlib.ExitStack() as stack:
+        temporary = {path: stack.enter_context(replacing(path)) for path in files}
+        for path, data in files.items():
+            temporary[path].write_bytes(data)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -17,6 +19,10 @@ from torch import Tensor
 from iqabench.errors import DataError, UnreadableImagesError
 from iqabench.files import hash_file, hash_of, make_folder, write_json
 
+MOST_PIXELS = 128_000_000
+"""An image file may hold so many; more is an attack on the memory, or not meant."""
+MOST_RESIZED = 64_000_000
+"""A resized image may hold so many: one pixel wide would be thousands of times longer than wide."""
 VERSION = 1
 """Raise it when the same file would decode to other pixels."""
 _WORKERS = 4
@@ -31,15 +37,23 @@ class Pixels:
         shapes: Height and width of every image.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, int]], data: NDArray[np.uint8]) -> None:
+        """Take images one after the other, flat, in ``data``."""
+        self.shapes: list[tuple[int, int]] = list(shapes)
+        self._offsets = np.concatenate(([0], np.cumsum([h * w * 3 for h, w in self.shapes])))
+        self._data = data
+        if len(data) != self._offsets[-1]:
+            raise DataError("damaged")
+
+    @classmethod
+    def load(cls, folder: Path) -> Pixels:
         """Open a cache that ``open_pixels`` built in ``folder``."""
         index = json.loads((folder / "index.json").read_text())
-        self.shapes: list[tuple[int, int]] = [(h, w) for h, w in index["shapes"]]
-        sizes = [h * w * 3 for h, w in self.shapes]
-        self._offsets = np.concatenate(([0], np.cumsum(sizes)))
-        self._data: NDArray[np.uint8] = np.memmap(folder / "pixels.u8", np.uint8, mode="r")
-        if len(self._data) != self._offsets[-1]:
-            raise DataError(f"pixel cache {folder} is damaged: remove it and run again")
+        shapes = [(h, w) for h, w in index["shapes"]]
+        try:
+            return cls(shapes, np.memmap(folder / "pixels.u8", np.uint8, mode="r"))
+        except DataError:
+            raise DataError(f"pixel cache {folder} is damaged: remove it and run again") from None
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -115,7 +129,20 @@ def open_pixels(
 
     if not folder.exists():
         make_folder(folder, fill)
-    return Pixels(folder)
+    return Pixels.load(folder)
+
+
+def one_image(path: Path, *, resize: int) -> Pixels:
+    """Return a resized image in memory, without a cache.
+
+    Raises:
+        UnreadableImagesError: It cannot be decoded.
+    """
+    with _pillow_without_limit():
+        pixels = _try_decode(resize)(path)
+    if isinstance(pixels, str):
+        raise UnreadableImagesError([f"{path} ({pixels})"], 1)
+    return Pixels([(pixels.shape[0], pixels.shape[1])], pixels.reshape(-1))
 
 
 def _decode_all(
@@ -123,7 +150,11 @@ def _decode_all(
 ) -> list[tuple[int, int]]:
     shapes: list[tuple[int, int]] = []
     failures: list[str] = []
-    with out.open("wb") as file, ThreadPoolExecutor(_WORKERS) as pool:
+    with (
+        _pillow_without_limit(),
+        out.open("wb") as file,
+        ThreadPoolExecutor(_WORKERS) as pool,
+    ):
         for chunk in _chunks(paths):
             for path, pixels in zip(chunk, pool.map(_try_decode(resize), chunk), strict=True):
                 if isinstance(pixels, str):
@@ -148,6 +179,8 @@ def _try_decode(resize: int) -> Callable[[Path], NDArray[np.uint8] | str]:
     def decode(path: Path) -> NDArray[np.uint8] | str:
         try:
             return decode_image(path, resize=resize)
+        except Image.DecompressionBombError:
+            return _too_many()
         except Exception as e:  # a damaged file can make a decoder raise anything
             return str(e).split("\n")[0] or type(e).__name__
 
@@ -159,8 +192,16 @@ def decode_image(path: Path, *, resize: int) -> NDArray[np.uint8]:
 
     Upright as its EXIF data says, if they can be read; 16-bit images are brought to 8 bits by their
     upper byte; transparency is dropped. Resized with Pillow's antialiased bicubic filter.
+
+    Raises:
+        ValueError: It holds too many pixels, or would once resized; or its pixels are floats.
     """
     with Image.open(path) as opened:
+        if opened.width * opened.height > MOST_PIXELS:
+            raise ValueError(_too_many())
+        if opened.mode == "F":
+            raise ValueError("its pixels are floats, whose range is not known; make it 8-bit")
+        _check_resized(opened.width, opened.height, resize)
         upright = _upright(opened)
         if upright.mode.startswith("I;16") or upright.mode == "I":
             upright = Image.fromarray((np.asarray(upright, np.int64) >> 8).astype(np.uint8))
@@ -171,6 +212,28 @@ def decode_image(path: Path, *, resize: int) -> NDArray[np.uint8]:
         size = (max(resize, round(w * scale)), max(resize, round(h * scale)))
         image = image.resize(size, Image.Resampling.BICUBIC)
     return np.asarray(image)
+
+
+def _check_resized(w: int, h: int, resize: int) -> None:
+    # A side of the result may be rounded up to a pixel; that is no reason to refuse.
+    resized = resize * resize * max(w, h) / max(1, min(w, h))
+    if resized > MOST_RESIZED:
+        raise ValueError(
+            f"{w} x {h} pixels: with its shorter side resized to {resize} it would hold"
+            f" {resized / 1e6:.0f} megapixels, more than {MOST_RESIZED / 1e6:.0f}; crop it"
+        )
+
+
+def _too_many() -> str:
+    return f"more than {MOST_PIXELS / 1e6:.0f} megapixels; make it smaller"
+
+
+@contextlib.contextmanager
+def _pillow_without_limit() -> Iterator[None]:
+    """Keep Pillow from warning of images that are within our own limit, in every thread."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def _upright(image: Image.Image) -> Image.Image:

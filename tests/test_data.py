@@ -14,8 +14,8 @@ from support import write_biq2021
 from iqabench.api import LabelMap, Row, Table
 from iqabench.data import DataHome, Geometry, OpenDataset, dataset
 from iqabench.datasets.biq2021 import BIQ2021
-from iqabench.errors import DataError
-from iqabench.pixels import decode_image, hash_images, open_pixels
+from iqabench.errors import DataError, UnreadableImagesError
+from iqabench.pixels import decode_image, hash_images, one_image, open_pixels
 from iqabench.progress import Silent
 from iqabench.splits import Split, load_split, make_split
 
@@ -234,6 +234,39 @@ def test_images_are_upright_and_their_shorter_side_is_resized(tmp_path: Path) ->
     exif[0x0112] = 6  # rotated by 90 degrees
     Image.new("RGB", (60, 30)).save(tmp_path / "turned.jpg", exif=exif)
     assert decode_image(tmp_path / "turned.jpg", resize=15).shape == (30, 15, 3)
+
+
+def test_pixels_that_are_too_many_or_floats_are_refused_in_our_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = save(tmp_path / "long.png", np.zeros((1, 30000, 3), np.uint8))
+    with pytest.raises(UnreadableImagesError, match="would hold 768 megapixels, more than 64"):
+        one_image(long, resize=160)
+    floats = save(tmp_path / "float.tif", np.full((20, 20), 0.5, np.float32))
+    with pytest.raises(UnreadableImagesError, match="pixels are floats"):
+        one_image(floats, resize=16)
+    large = save(tmp_path / "large.png", np.zeros((30, 40, 3), np.uint8))
+    for limit in (1000, 100):  # Pillow warns, and fails
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        if limit == 1000:
+            assert one_image(large, resize=16).shapes == [(16, 21)]
+            open_pixels([large], hash_images([large]), resize=16, store=tmp_path / "store")
+        else:
+            with pytest.raises(UnreadableImagesError, match=r"large\.png \(more than 128 megapix"):
+                one_image(large, resize=16)
+    monkeypatch.setattr("iqabench.pixels.MOST_PIXELS", 1199)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)
+    with pytest.raises(UnreadableImagesError, match="more than 0 megapixels"):
+        one_image(large, resize=16)
+
+
+def test_one_image_has_the_pixels_that_a_cache_has(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    path = save(tmp_path / "x.png", noise)
+    cached = open_pixels([path], hash_images([path]), resize=20, store=tmp_path / "store")
+    held = one_image(path, resize=20)
+    assert np.array_equal(held.image(0), cached.image(0))
+    assert torch.equal(held.centre_crops([0], 16), cached.centre_crops([0], 16))
 
 
 def opened(tmp_path: Path, root: Path, resize: int = 32, crop: int = 24) -> OpenDataset:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,13 @@ from torch import nn
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
 from iqabench.cli import main
+from iqabench.cli.parser import build_parser
 from iqabench.contracts.regressor import Regressor
-from iqabench.errors import CellError, DataError, IncompatibleError
-from iqabench.figures.channels import Means, find_layer
-from iqabench.figures.plane import Grid
-from iqabench.figures.twin import Twin
+from iqabench.errors import CellError, DataError, IncompatibleError, OutputError
+from iqabench.figures.channels import Comparison, Recorder, find_layer
+from iqabench.figures.plane import Grid, check_surrogate
+from iqabench.figures.twin import Twin, twin_table
+from iqabench.files import write_set
 from iqabench.pixels import decode_image
 from iqabench.results import find_cells, read_cell, read_columns
 
@@ -185,13 +189,26 @@ def test_activations_are_the_means_of_the_layer(
     (gradient,) = torch.autograd.grad((away * net.eval().logit(moving)).sum(), moving)
     attacked = (images + 4 / 255 * gradient.sign()).clamp(0, 1)
     values: list[float] = []
+    every: list[torch.Tensor] = []
     for column, shown in (("natural", images), ("adversarial", attacked)):
         with torch.no_grad():
-            means = net.backbone(shown).mean((0, 2, 3))  # type: ignore[operator]
+            every.append(net.backbone(shown).mean((2, 3)))  # type: ignore[operator]
+        means = every[-1].mean(0)
         values = [float(r[column]) for r in table]
         assert values == pytest.approx([float(means[int(r["channel"])]) for r in table], abs=1e-4)
     assert natural != pytest.approx(values, abs=1e-3)
+    moved = (every[1] - every[0]).abs().mean(0)
+    assert [float(r["moved"]) for r in table] == pytest.approx(
+        [float(moved[int(r["channel"])]) for r in table], abs=1e-4
+    )
     answer = json.loads(capsys.readouterr().out)
+    apart = [
+        abs(studio.expected(i, "score") - studio.expected(i, "clean_score")) for i in range(12)
+    ]
+    assert answer["mean_absolute_score_change"] == pytest.approx(sum(apart) / 12, abs=2e-5)
+    assert answer["mean_absolute_change"] == pytest.approx(float(moved.mean()), abs=1e-4)
+    change = answer["mean_score_attacked"] - answer["mean_score"]
+    assert abs(change) < answer["mean_absolute_score_change"] - 1e-3, "some went up, some down"
     assert answer["mean_score"] == pytest.approx(_mean(studio, "clean_score"), abs=2e-5)
     assert answer["mean_score_attacked"] == pytest.approx(_mean(studio, "score"), abs=2e-5)
 
@@ -206,16 +223,46 @@ def test_activations_of_some_images_and_another_layer(
     assert len(rows(tmp_path / "activations.csv")) == 24
 
 
-def test_means_take_in_every_call_and_keep_only_sums() -> None:
-    module, means = nn.Identity(), Means()
+def test_the_examples_name_layers_and_surrogates_that_are_there() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "figures.md").read_text().replace("\\\n", "")
+    backbones = {"biq2021": "resnet50", "demo": "demo_net"}
+    found = set()
+    for line in re.findall("(?m)^    (iqabench .*)$", text):
+        arguments = build_parser().parse_args(shlex.split(line)[1:])
+        chain = Chain.parse((arguments.defense or ["resnet"])[-1])
+        data = (arguments.dataset or ["biq2021"])[0]
+        net = chain.build(BackboneSpec(backbones[data], "none", True).build())
+        if arguments.command == "activations":
+            assert find_layer(net, arguments.layer)[0] == arguments.layer
+        elif arguments.command == "landscape":
+            check_surrogate(arguments.direction_from, [net])
+        found.add(arguments.command)
+    assert found == {"show-attack", "landscape", "activations"}
+
+
+def test_rows_are_of_every_call_while_it_is_watched() -> None:
+    module, recorder = nn.Identity(), Recorder()
     batches = [torch.rand(3, 4, 5, 5), torch.rand(1, 4, 5, 5)]
-    with means.of(module):
+    with recorder.of(module):
         for batch in batches:
             module(batch)
     module(torch.ones(2, 4, 5, 5))
-    assert torch.allclose(means.values().float(), torch.cat(batches).mean((0, 2, 3)))
+    assert torch.allclose(recorder.rows().float(), torch.cat(batches).mean((2, 3)))
     with pytest.raises(CellError, match="no activations"):
-        Means().values()
+        Recorder().rows()
+
+
+def test_opposite_moves_do_not_cancel() -> None:
+    compared = Comparison()
+    natural = torch.tensor([[1.0, 2.0], [1.0, 4.0]]).double()
+    compared.add(natural, natural + torch.tensor([[0.5, 0.0], [-0.5, 1.0]]))
+    compared.add(natural[:1], natural[:1])
+    before, after, moved = compared.means().tolist()
+    assert before == pytest.approx([1, 8 / 3])
+    assert after == pytest.approx([1, 3])
+    assert moved == pytest.approx([1 / 3, 1 / 3])
+    with pytest.raises(CellError, match="no pairs"):
+        compared.add(natural, natural[:1])
 
 
 def test_a_layer_is_what_stands_at_the_site() -> None:
@@ -233,6 +280,26 @@ def test_a_layer_is_what_stands_at_the_site() -> None:
         find_layer(Bare(), None)
 
 
+def test_a_set_of_files_is_replaced_when_all_are_written(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.png", tmp_path / "b.csv"
+    first.write_bytes(b"old")
+    second.mkdir()  # cannot be replaced by a file
+    with pytest.raises(OutputError, match=r"cannot write .*b\.csv"):
+        write_set({first: b"new", second: b"new"})
+    assert first.read_bytes() == b"old"
+    second.rmdir()
+    write_set({first: b"new", second: b"too"})
+    assert (first.read_bytes(), second.read_bytes()) == (b"new", b"too")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_number_that_is_infinite_is_null() -> None:
+    clean = grid_images(1)[0]
+    numbers = {"linf_255": 0.0, "psnr": float("inf")}
+    header, row = twin_table(Twin("x", "d", clean, clean, 0.5, "given", 2.0, numbers), "fgsm")
+    assert row[header.index("psnr")] is None
+
+
 def test_the_middle_of_a_grid_is_exactly_the_image() -> None:
     steps = Grid(0.7, 21).steps
     assert steps[10] == 0
@@ -243,6 +310,7 @@ def test_the_middle_of_a_grid_is_exactly_the_image() -> None:
     ("flags", "message"),
     [
         (["show-attack", "/nowhere.png"], "/nowhere.png (No such file"),
+        (["show-attack", ""], "an empty path names no file"),
         (["show-attack", "BROKEN"], "broken.png ("),
         (["show-attack", "GOOD", "--defense", "resnett"], "Did you mean 'resnet'?"),
         (["show-attack", "GOOD", "--attack", "fgms"], "Did you mean 'fgsm'?"),
@@ -250,6 +318,8 @@ def test_the_middle_of_a_grid_is_exactly_the_image() -> None:
         (["show-attack", "GOOD", "--eps", "1,2"], "a figure has one eps"),
         (["show-attack", "GOOD", "--eps", "0"], "eps 0 moves nothing"),
         (["show-attack", "GOOD", "--seed", "0,1"], "a figure has one seed"),
+        (["show-attack", "GOOD", "--attack", "fgsm", "--attack", "pgd"], "one attack, found 2"),
+        (["landscape", "--image", "GOOD", "--attack", "fgsm", "--attack", "pgd"], "one attack"),
         (["show-attack", "GOOD", "--defense", "resnet", "--defense", "cprl"], "one defense fits"),
         (["show-attack", "GOOD", "--device", "tpu"], "unknown device"),
         (["landscape"], "--image --image-id is required"),

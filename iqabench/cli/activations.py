@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import operator
+from collections.abc import Iterable
 
 from iqabench.cli.figure import facts_of, setting_of
 from iqabench.data import decode
@@ -34,6 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
             f"eps = {setting.eps_255:g}/255",
             f"{channels.images} images",
             f"mean score {before:.3f} to {after:.3f}",
+            f"mean |score change| {channels.score_moved:.3f}",
             *facts_of(setting),
         ],
     )
@@ -45,5 +48,13 @@ def execute(arguments: argparse.Namespace) -> int:
         "images": channels.images,
         "mean_score": before,
         "mean_score_attacked": after,
+        "mean_absolute_score_change": channels.score_moved,
+        "mean_change": _mean(map(operator.sub, channels.adversarial, channels.natural)),
+        "mean_absolute_change": _mean(channels.moved),
     }
     return setting.show(paths, facts)
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from iqabench.cli.console import ConsoleReporter, print_json
+from iqabench.cli.parser import FIGURE_ATTACK
 from iqabench.cli.setup import benchmark_of, device_of, home_of
 from iqabench.contracts.attack import Attack
 from iqabench.data import OpenDataset, decode
@@ -88,7 +89,8 @@ def setting_of(arguments: argparse.Namespace, *, most: int = 1) -> Setting:
         UsageError: A name, value, file or combination is wrong.
     """
     reporter = ConsoleReporter()
-    benchmark = benchmark_of(arguments, reporter)
+    asked = vars(arguments) | {"attack": arguments.attack or [FIGURE_ATTACK]}
+    benchmark = benchmark_of(argparse.Namespace(**asked), reporter)
     device = device_of(benchmark.device)
     check_writable(arguments.out)
     seeds = benchmark.seeds if arguments.seed is not None else benchmark.seeds[:1]
@@ -100,6 +102,7 @@ def setting_of(arguments: argparse.Namespace, *, most: int = 1) -> Setting:
     home = home_of(arguments, benchmark, reporter)
     chosen = _one("dataset", choose_datasets(benchmark, arguments.dataset or [], home))
     plan = make_plan(benchmark, chosen, home, split=arguments.split)
+    _one("attack", [attack.label for attack in plan.attacks])
     labels = [entry.chain.label for entry in plan.entries]
     if len(labels) > most:
         fits = "one defense fits" if most == 1 else f"{most} defenses fit"
@@ -144,5 +147,7 @@ def facts_of(setting: Setting) -> list[str]:
 def _one(flag: str, values: list[T]) -> list[T]:
     if len(values) != 1:
         listed = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
-        raise ConfigError(f"a figure has one {flag}, found {len(values)}: {listed}; give --{flag}")
+        raise ConfigError(
+            f"a figure has one {flag}, found {len(values)}: {listed}; give one --{flag}"
+        )
     return values

@@ -11,6 +11,8 @@ from typing import NoReturn
 from iqabench import __version__
 
 Execute = Callable[[argparse.Namespace], int]
+FIGURE_ATTACK = "fgsm:objective=reflect"
+"""What the figure commands show where no attack was asked for."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -281,7 +283,7 @@ def _add_show_attack(commands: argparse._SubParsersAction[_Parser]) -> None:
         "draw an image, its adversarial twin and the amplified difference (Figure 1)",
         "iqabench show-attack photo.jpg --defense resnet --attack pgd:objective=reflect --eps 2",
     )
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="any image file")
+    parser.add_argument("image", type=_file, metavar="IMAGE", help="any image file")
     _add_label(parser)
     _add_figure(parser, eps="1", meaning="L-infinity radius in grey levels")
 
@@ -294,7 +296,7 @@ def _add_landscape(commands: argparse._SubParsersAction[_Parser]) -> None:
         "iqabench landscape --image photo.jpg --defense resnet --defense cprl",
     )
     image = parser.add_mutually_exclusive_group(required=True)
-    image.add_argument("--image", type=Path, metavar="IMAGE", help="any image file")
+    image.add_argument("--image", type=_file, metavar="IMAGE", help="any image file")
     image.add_argument("--image-id", metavar="ID", help="an image of the data set's test side")
     _add_label(parser)
     parser.add_argument(
@@ -317,7 +319,7 @@ def _add_activations(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "activations",
         "draw a layer's channel activations, natural against adversarial (Figure 5)",
-        "iqabench activations --defense cprl --layer stages.3.act --eps 4",
+        "iqabench activations --dataset demo --defense cprl --layer stages.3.act --eps 4",
     )
     parser.add_argument(
         "--layer", metavar="PATH", help="an activation of the backbone (default: the last)"
@@ -326,6 +328,12 @@ def _add_activations(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--images", type=int, metavar="N", help="images, spread over the test side (default: all)"
     )
     _add_figure(parser, eps="1", meaning="L-infinity radius in grey levels")
+
+
+def _file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path names no file")
+    return Path(text)
 
 
 def _add_label(parser: _Parser) -> None:
@@ -341,9 +349,9 @@ def _add_figure(parser: _Parser, *, eps: str, meaning: str) -> None:
     _add_conditions(parser)
     parser.add_argument(
         "--attack",
-        default="fgsm:objective=reflect",
+        action="append",
         metavar="SPEC",
-        help="the attack (default: %(default)s)",
+        help=f"the attack (default: {FIGURE_ATTACK})",
     )
     parser.add_argument("--eps", default=eps, metavar="N", help=f"{meaning} (default: %(default)s)")
     parser.add_argument(

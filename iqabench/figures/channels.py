@@ -28,7 +28,10 @@ class Channels:
         order: Channel numbers, the largest natural magnitude first.
         natural: Mean over images and positions, in that order.
         adversarial: The same on attacked images, in the natural order.
+        moved: Mean over images of how far the channel's mean over positions moved, without its
+            sign: moves in opposite directions do not cancel.
         scores: Mean score before and after the attack.
+        score_moved: Mean over images of how far the score moved, without its sign.
     """
 
     defense: str
@@ -37,19 +40,20 @@ class Channels:
     order: tuple[int, ...]
     natural: tuple[float, ...]
     adversarial: tuple[float, ...]
+    moved: tuple[float, ...]
     scores: tuple[float, float]
+    score_moved: float
 
 
-class Means:
-    """Means over images and positions of what a module puts out, in constant memory.
+class Recorder:
+    """Means over positions of what a module puts out, a row for every image it is asked about.
 
-    A module that is asked several times per pass (several draws, several views) is averaged over
-    all of them.
+    A module that is asked several times per pass (several draws, several views) gives a row for
+    every one of them.
     """
 
     def __init__(self) -> None:
-        self.total: Tensor | None = None
-        self.count = 0
+        self._rows: list[Tensor] = []
 
     @contextlib.contextmanager
     def of(self, module: nn.Module) -> Iterator[None]:
@@ -60,21 +64,46 @@ class Means:
         finally:
             handle.remove()
 
-    def values(self) -> Tensor:
-        """Return the mean of every channel, float64 on the CPU.
+    def rows(self) -> Tensor:
+        """Return the rows in the order of the calls, ``(R, C)``, float64 on the CPU.
 
         Raises:
             CellError: The module was never asked.
         """
-        if self.total is None:
+        if not self._rows:
             raise CellError("the layer took no part in the pass, so it has no activations")
-        return self.total / self.count
+        return torch.cat(self._rows)
 
     def _add(self, output: Tensor) -> None:
-        # Sums in float64, which not every device has.
-        means = output.detach().float().mean((2, 3)).cpu().double().sum(0)
-        self.total = means if self.total is None else self.total + means
-        self.count += len(output)
+        # In float64, which not every device has.
+        self._rows.append(output.detach().float().mean((2, 3)).cpu().double())
+
+
+class Comparison:
+    """Sums over the rows of a natural pass and of its attacked twin, in constant memory."""
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None
+        self._count = 0
+
+    def add(self, natural: Tensor, adversarial: Tensor) -> None:
+        """Take in two passes over the same images with the same noise.
+
+        Raises:
+            CellError: One of them asked the layer more often, so rows are no pairs.
+        """
+        if natural.shape != adversarial.shape:
+            raise CellError("the layer was not asked as often under attack, so there are no pairs")
+        sums = torch.stack(
+            [natural.sum(0), adversarial.sum(0), (adversarial - natural).abs().sum(0)]
+        )
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._count += len(natural)
+
+    def means(self) -> Tensor:
+        """Return natural mean, adversarial mean and mean absolute move per channel, ``(3, C)``."""
+        assert self._sums is not None
+        return self._sums / self._count
 
 
 def find_layer(regressor: Regressor, path: str | None) -> tuple[str, nn.Module]:
@@ -115,33 +144,42 @@ def compare_channels(subject: Subject, side: Side, layer: str | None, eps_255: f
         CellError: The defense or the attack failed.
     """
     path, module = find_layer(subject.regressor, layer)
-    before, after = Means(), Means()
-    totals = [0.0, 0.0]
+    compared = Comparison()
+    totals = torch.zeros(3, dtype=torch.float64)
     conditions = subject.conditions
     sweep = subject.sweep(side, eps_255)
     for clean, adversarial, numbers in sweep.attacked(eps_255):
         noise = side.noise(conditions.seed, numbers, "score")
-        for k, (means, images) in enumerate(((before, clean), (after, adversarial))):
-            with means.of(module):
+        rows, scores = [], []
+        for images in (clean, adversarial):
+            recorder = Recorder()
+            with recorder.of(module):
                 scored = score(subject.regressor, images, noise, conditions.score_draws)
-            totals[k] += float(scored.scores.double().sum())
-    natural, adversarial_means = before.values(), after.values()
+            rows.append(recorder.rows())
+            scores.append(scored.scores.double())
+        compared.add(*rows)
+        before, after = scores
+        totals += torch.stack([before.sum(), after.sum(), (after - before).abs().sum()])
+    natural, attacked, moved = compared.means()
     order = torch.argsort(natural.abs(), descending=True, stable=True)
+    score_before, score_after, score_moved = (totals / len(side)).tolist()
     return Channels(
         subject.label,
         path,
         len(side),
         tuple(order.tolist()),
         tuple(natural[order].tolist()),
-        tuple(adversarial_means[order].tolist()),
-        (totals[0] / len(side), totals[1] / len(side)),
+        tuple(attacked[order].tolist()),
+        tuple(moved[order].tolist()),
+        (score_before, score_after),
+        score_moved,
     )
 
 
 def channels_table(channels: Channels) -> list[list[object]]:
     """Return the numbers of the figure: a header and one row per channel, in the figure's order."""
-    table: list[list[object]] = [["place", "channel", "natural", "adversarial"]]
-    rows = zip(channels.order, channels.natural, channels.adversarial, strict=True)
-    for place, (channel, natural, adversarial) in enumerate(rows, start=1):
-        table.append([place, channel, natural, adversarial])
+    table: list[list[object]] = [["place", "channel", "natural", "adversarial", "moved"]]
+    rows = zip(channels.order, channels.natural, channels.adversarial, channels.moved, strict=True)
+    for place, row in enumerate(rows, start=1):
+        table.append([place, *row])
     return table

@@ -22,7 +22,7 @@ from torch import Tensor
 from iqabench.figures.channels import Channels
 from iqabench.figures.plane import Plane
 from iqabench.figures.twin import Twin
-from iqabench.files import write_bytes, write_text
+from iqabench.files import write_set
 from iqabench.leaderboard.curves import LETTER, LIGHT, to_png, to_svg
 
 NATURAL, ADVERSARIAL = LIGHT.lines[0], LIGHT.lines[1]
@@ -48,7 +48,7 @@ class Words:
 
 
 def save(out: Path, name: str, figure: Figure, table: Sequence[Sequence[object]]) -> list[Path]:
-    """Write a figure as PNG and SVG beside its numbers as CSV; each file whole or not at all.
+    """Write a figure as PNG and SVG beside its numbers as CSV; all of them or none.
 
     Floats keep nine digits, which is all that float32 has.
 
@@ -62,11 +62,9 @@ def save(out: Path, name: str, figure: Figure, table: Sequence[Sequence[object]]
     csv.writer(text, lineterminator="\n").writerows(
         [f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in table
     )
-    png, svg = to_png(figure), to_svg(figure)
+    contents = (to_png(figure), to_svg(figure), text.getvalue().encode())
     paths = [out / f"{name}.{kind}" for kind in ("png", "svg", "csv")]
-    write_bytes(paths[0], png)
-    write_bytes(paths[1], svg)
-    write_text(paths[2], text.getvalue())
+    write_set(dict(zip(paths, contents, strict=True)))
     return paths
 
 
@@ -139,8 +137,19 @@ def draw_channels(channels: Channels, words: Words) -> Figure:
     )
     upper.set_ylabel("mean activation", fontsize=9, color=LIGHT.faint)
     upper.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=LIGHT.ink)
-    lower.stairs(adversarial - natural, edges, fill=True, color=ADVERSARIAL, alpha=0.75)
+    lower.stairs(
+        adversarial - natural, edges, fill=True, color=ADVERSARIAL, alpha=0.75, label="of the mean"
+    )
+    lower.stairs(
+        np.array(channels.moved),
+        edges,
+        baseline=None,
+        color=LIGHT.ink,
+        linewidth=0.9,
+        label="of an image, mean of |change|",
+    )
     lower.set_ylabel("change", fontsize=9, color=LIGHT.faint)
+    lower.legend(loc="upper right", frameon=False, fontsize=8.5, labelcolor=LIGHT.ink)
     lower.set_xlabel(
         "channels by natural magnitude, descending", fontsize=9, color=LIGHT.faint, labelpad=4
     )

@@ -16,7 +16,7 @@ from iqabench.contracts.regressor import Regressor
 from iqabench.data import OpenDataset, Side
 from iqabench.errors import DataError, did_you_mean
 from iqabench.models import Models
-from iqabench.pixels import hash_images
+from iqabench.pixels import hash_images, one_image
 from iqabench.planning import Entry, Plan
 from iqabench.scoring import Scores
 from iqabench.seeding import lent_rng
@@ -112,9 +112,8 @@ def image_file(path: Path, data: OpenDataset) -> Side:
     """
     hashes = hash_images([path])
     row = Row(path.name, path, float("nan"))
-    side = Side((row,), tuple(hashes), data.test.geometry, data.test.store)
-    side.open(None)
-    return side
+    pixels = one_image(path, resize=data.test.geometry.resize)
+    return Side((row,), tuple(hashes), data.test.geometry, data.test.store, pixels)
 
 
 def image_of(data: OpenDataset, image_id: str) -> Side:

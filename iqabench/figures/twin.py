@@ -107,7 +107,7 @@ def twin_table(twin: Twin, attack: str) -> list[list[object]]:
         "eps_255": twin.eps_255,
         "mos": twin.mos,
         "mos_from": twin.mos_from,
-        **{k: v if math.isfinite(v) else "" for k, v in twin.numbers.items()},
+        **{k: v if math.isfinite(v) else None for k, v in twin.numbers.items()},
         "factor": twin.factor,
     }
     return [list(facts), list(facts.values())]
