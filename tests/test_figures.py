@@ -22,9 +22,11 @@ from iqabench.cli.parser import build_parser
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import CellError, DataError, IncompatibleError, OutputError
 from iqabench.figures.channels import Comparison, Recorder, find_layer
-from iqabench.figures.plane import Grid, check_surrogate
+from iqabench.figures.drawing import FACTS, Words, draw_planes, draw_twin
+from iqabench.figures.plane import Grid, Plane, check_surrogate
 from iqabench.figures.twin import Twin, twin_table
 from iqabench.files import write_set
+from iqabench.leaderboard.curves import to_png
 from iqabench.pixels import decode_image
 from iqabench.results import find_cells, read_cell, read_columns
 
@@ -291,6 +293,36 @@ def test_a_set_of_files_is_replaced_when_all_are_written(tmp_path: Path) -> None
     write_set({first: b"new", second: b"too"})
     assert (first.read_bytes(), second.read_bytes()) == (b"new", b"too")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def plane(defense: str, low: float, high: float) -> Plane:
+    row = (low, (low + high) / 2, high)
+    return Plane(defense, (-4.0, 0.0, 4.0), (row, row, row), 0.5, "given", "own")
+
+
+def test_planes_end_at_eps_and_say_what_differs_and_where_the_score_goes() -> None:
+    labels = [f"cprl:{'same=1,' * 20}{k}={'x' * 60}{k}" for k in ("first", "second")]
+    planes = [plane(labels[0], 0.5, 0.501), plane(labels[1], 0.501, 0.5)]
+    figure = draw_planes(planes, Words("\u4e2d" * 300, ["a" * 300]))
+    first, second, bar = figure.axes
+    assert first.get_xlim() == second.get_ylim() == (-4, 4)
+    low, high = bar.get_ylim()
+    assert high - low == pytest.approx(0.02)
+    titles = [ax.get_title(loc="left") for ax in (first, second)]
+    assert "first=" in titles[0]
+    assert "second=" in titles[1]
+    assert "raises it to 0.5010" in titles[0].replace("\n", " ")
+    assert "lowers it to 0.5000" in titles[1].replace("\n", " ")
+    assert all(float(text.get_fontsize()) >= FACTS for text in figure.texts)
+    to_png(figure)  # every warning is an error, those of missing letters too
+    assert "..." in figure.texts[1].get_text()
+
+
+def test_a_white_image_has_a_frame() -> None:
+    white = torch.ones(3, 8, 8)
+    numbers = {"linf_255": 0.0, "clean_score": 0.5, "score": 0.5}
+    figure = draw_twin(Twin("x", "d", white, white, 0.5, "given", 2.0, numbers), Words("x", ["y"]))
+    assert all(s.get_visible() for ax in figure.axes for s in ax.spines.values())
 
 
 def test_a_number_that_is_infinite_is_null() -> None:

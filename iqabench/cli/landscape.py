@@ -54,6 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
             "defense": plane.defense,
             "gradient_from": plane.gradient_from,
             "clean_score": plane.clean_score,
+            "effect": plane.effect,
             "low": min(map(min, plane.scores)),
             "high": max(map(max, plane.scores)),
         }

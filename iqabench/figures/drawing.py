@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -30,6 +31,12 @@ SIDE = 2.9
 """Width and height of an image or a plane, in inches."""
 FACTS = 8.8
 """Font size of the facts."""
+SMALLEST = 9.0
+"""Font size of a title, at least; a longer one loses its middle."""
+FACT, COLUMN = 60, 40
+"""Letters of a fact, and of a line of a panel's title, at most."""
+SPAN = 0.02
+"""A colour scale covers so much of the score, at least."""
 LEVELS = 8
 """Contour lines of a plane, at most; they stand at the ticks of the colour bar."""
 
@@ -83,7 +90,7 @@ def draw_twin(twin: Twin, words: Words) -> Figure:
         ax.set_xticks([])
         ax.set_yticks([])
         for spine in ax.spines.values():
-            spine.set_visible(False)
+            spine.set(color=LIGHT.faint, linewidth=0.6)
         _panel_title(ax, title)
         ax.set_xlabel(below, fontsize=11, color=LIGHT.ink, labelpad=7)
     change = attacked - clean
@@ -93,13 +100,19 @@ def draw_twin(twin: Twin, words: Words) -> Figure:
 
 def draw_planes(planes: Sequence[Plane], words: Words) -> Figure:
     """Draw the planes of one or two defenses side by side on one colour scale."""
-    figure, axes = _canvas(words, columns=len(planes), gap=0.3, left=0.72, right=0.85)
+    titles = []
+    for number, plane in enumerate(planes):
+        others = [p.defense for i, p in enumerate(planes) if i != number]
+        titles.append(_plane_title(plane, others))
+    top = 0.69 + 0.16 * max(len(_title_lines(title)) for title in titles)
+    figure, axes = _canvas(words, columns=len(planes), gap=0.3, top=top, left=0.72, right=0.85)
     values = [value for plane in planes for row in plane.scores for value in row]
-    low, high = min(values), max(values)
-    scale = Normalize(low, high if high > low else low + 1e-6)
+    low, high = span(min(values), max(values))
+    scale = Normalize(low, high)
     lines = [v for v in MaxNLocator(LEVELS).tick_values(low, high) if low <= v <= high]
     for number, (ax, plane) in enumerate(zip(axes, planes, strict=True)):
         _plane(ax, plane, scale, lines)
+        _panel_title(ax, titles[number])
         if number:
             ax.tick_params(labelleft=False)
         else:
@@ -174,12 +187,18 @@ def _plane(ax: Axes, plane: Plane, scale: Normalize, lines: Sequence[float]) -> 
     ax.plot([0], [0], marker="o", markersize=6, markerfacecolor="white", markeredgecolor="black")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
-    source = "" if plane.gradient_from == "own" else f", gradient of {plane.gradient_from}"
-    _panel_title(ax, f"{plane.defense}{source}\nclean score {plane.clean_score:.4f}")
+    ax.set_xlim(steps[0], steps[-1])
+    ax.set_ylim(steps[0], steps[-1])
     ax.set_xlabel("FGSM direction (1/255)", fontsize=9, color=LIGHT.faint)
     ax.tick_params(colors=LIGHT.faint, labelsize=8.5, length=3)
     for spine in ax.spines.values():
         spine.set_visible(False)
+
+
+def _plane_title(plane: Plane, others: Sequence[str]) -> str:
+    name = differing(plane.defense, others)
+    source = "" if plane.gradient_from == "own" else f", gradient of {plane.gradient_from}"
+    return f"{name}{source}\n{plane.clean_score:.4f} clean, {plane.effect}"
 
 
 def _canvas(
@@ -219,10 +238,12 @@ def _figure(size: tuple[float, float]) -> Figure:
 
 def _words(figure: Figure, words: Words) -> None:
     width, height = (float(x) for x in figure.get_size_inches())
-    title = min(12.0, (width - 0.4) / (LETTER * 1.1 * len(words.title)))
+    fitting = (width - 0.4) / (LETTER * 1.1 * len(words.title))
+    title = min(12.0, max(SMALLEST, fitting))
+    most = int((width - 0.4) / (LETTER * 1.35 * title)) if fitting < SMALLEST else len(words.title)
     for text, down, size, bold in (
-        (words.title, 0.16, title, True),
-        ("\n".join(_lines(words, width)), 0.43, FACTS, False),
+        (drawable(elided(words.title, most)), 0.16, title, True),
+        (drawable("\n".join(_lines(words, width))), 0.43, FACTS, False),
     ):
         figure.text(
             0.2 / width,
@@ -240,7 +261,7 @@ def _words(figure: Figure, words: Words) -> None:
 def _lines(words: Words, width: float) -> list[str]:
     """Return the facts in as many lines as they need at this width in inches."""
     lines = [""]
-    for fact in words.facts:
+    for fact in (elided(fact, FACT) for fact in words.facts):
         longer = f"{lines[-1]} · {fact}" if lines[-1] else fact
         if lines[-1] and len(longer) * LETTER * FACTS > width - 0.4:
             lines.append(fact)
@@ -254,13 +275,69 @@ def _more(words: Words, width: float) -> float:
     return 1.4 * FACTS / 72 * (len(_lines(words, width)) - 1)
 
 
+def span(low: float, high: float) -> tuple[float, float]:
+    """Return the ends of a colour scale, at least ``SPAN`` apart, so that noise does not fill it.
+
+    Example:
+        >>> span(0.25, 0.75)
+        (0.25, 0.75)
+    """
+    missing = max(0.0, SPAN - (high - low)) / 2
+    return low - missing, high + missing
+
+
+def elided(text: str, most: int) -> str:
+    """Return a text without its middle where it has too many letters.
+
+    Example:
+        >>> elided("a-very-long-name.jpg", 11)
+        'a-ve....jpg'
+    """
+    if len(text) <= most:
+        return text
+    tail = (most - 3) // 2
+    return f"{text[: most - 3 - tail]}...{text[len(text) - tail :]}"
+
+
+def differing(label: str, others: Sequence[str]) -> str:
+    """Return a defense for a panel's title; a long one keeps what tells it from the others.
+
+    Example:
+        >>> differing("cprl:" + "same=1," * 20 + "k=3", ["cprl:" + "same=1," * 20 + "k=4"])
+        'cprl: ..., k=3'
+    """
+    if len(label) <= COLUMN * 2:
+        return elided_words(label)
+    head, *parts = re.split(r"(?<=[a-z0-9]):|,", label)
+    shared = set.intersection(*(set(re.split(":|,", o)) for o in others)) if others else set()
+    own = [part for part in parts if part not in shared]
+    kept = own if others and own else parts
+    return elided_words(f"{head}: {'..., ' if len(kept) < len(parts) else ''}{', '.join(kept)}")
+
+
+def elided_words(text: str) -> str:
+    """Return a text whose words fit into the lines of a panel's title, without their middles."""
+    words = re.sub(",(?! )", ", ", text).split(" ")
+    return " ".join(elided(word, COLUMN) for word in words)
+
+
+def drawable(text: str) -> str:
+    """Return a text with a box for every letter that the font does not have."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(c if c == "\n" or font.get_char_index(ord(c)) else "\ufffd" for c in text)
+
+
+def _title_lines(text: str) -> list[str]:
+    lines: list[str] = []
+    for line in text.split("\n"):
+        wrapped = textwrap.wrap(re.sub(",(?! )", ", ", line), COLUMN)
+        # What is left out is the middle: ends tell defenses apart.
+        lines += wrapped if len(wrapped) <= 4 else [*wrapped[:2], "...", wrapped[-1]]
+    return lines
+
+
 def _panel_title(ax: Axes, text: str) -> None:
-    lines = [
-        part
-        for line in text.split("\n")
-        for part in textwrap.wrap(re.sub(",(?! )", ", ", line), 44, max_lines=2, placeholder="...")
-    ]
-    shown = "\n".join(lines)
+    shown = drawable("\n".join(_title_lines(text)))
     ax.set_title(shown, loc="left", fontsize=9.5, color=LIGHT.ink, pad=6, parse_math=False)
 
 

@@ -44,6 +44,16 @@ class Plane:
         middle = len(self.steps) // 2
         return self.scores[middle][middle]
 
+    @property
+    def effect(self) -> str:
+        """What the whole step along the gradient's sign does to the score."""
+        middle = len(self.steps) // 2
+        after = self.scores[middle][-1]
+        did = "raises" if after > self.clean_score else "lowers"
+        if after == self.clean_score:
+            return "FGSM step leaves it"
+        return f"FGSM step {did} it to {after:.4f}"
+
 
 @dataclass(frozen=True)
 class Grid:
