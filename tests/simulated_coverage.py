@@ -84,10 +84,10 @@ SAMPLINGS = (
     Sampling(500, None, 500),
     Sampling(5, 0.3, 1000),
     Sampling(30, 0.3, 500),
-    Sampling(500, 0.3, 60),
+    Sampling(500, 0.3, 200),
     Sampling(5, 0.7, 1000),
     Sampling(30, 0.7, 500),
-    Sampling(500, 0.7, 60),
+    Sampling(500, 0.7, 200),
 )
 SEED_TRIALS = 300
 COLUMNS = (
