@@ -6,6 +6,7 @@ without its version means the newest. What reads results can read suites; there 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -51,9 +52,10 @@ def find_member(member: str, attacks: Mapping[str, str]) -> str | None:
         attacks: Labels (only what differs from the defaults) by canonical spec.
     """
     for spec, label in attacks.items():
-        found = match(member, spec, label)
-        if found is not None and not found.mismatches:
-            return spec
+        with contextlib.suppress(SpecError):  # results may hold any text in place of a spec
+            found = match(member, spec, label)
+            if found is not None and not found.mismatches:
+                return spec
     return None
 
 
