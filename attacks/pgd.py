@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from iqabench.api import (
-    AscentAttack,
     Goal,
     Noise,
     Passes,
     Regressor,
-    SignedAscent,
+    SteppedAttack,
     keep_better,
     random_start,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD(AscentAttack):
+class PGD(SteppedAttack):
     """Signed gradient steps inside the ball, best iterate of all restarts kept, image by image.
 
     Madry et al. 2018, section 2.1; CPRL Eq 2. The first restart always starts from the clean image,
@@ -39,16 +38,12 @@ class PGD(AscentAttack):
     paper = "https://arxiv.org/abs/1706.06083"
     year = 2018
 
-    steps: int = 10
     restarts: int = 1
-    step: float = 0.25
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1 or self.restarts < 1:
-            raise ValueError("steps and restarts must be at least 1")
-        if self.step < 0:
-            raise ValueError(f"step must not be negative, got {self.step}")
+        if self.restarts < 1:
+            raise ValueError(f"restarts must be at least 1, got {self.restarts}")
 
     def ascend(
         self,
@@ -59,9 +54,8 @@ class PGD(AscentAttack):
         noise: Noise,
     ) -> Iterator[Tensor]:
         """See ``AscentAttack.ascend``."""
-        share = self.step or 2.5 / self.steps
         for eps in eps_list:
-            ascent = SignedAscent(eps=eps, steps=self.steps, step_size=eps * share)
+            ascent = self.ascent(eps)
             away = random_start(clean, noise, eps=eps, purpose="kick")
             best = ascent.climb(goal, regressor, clean, noise, kick=away)
             for restart in range(1, self.restarts):

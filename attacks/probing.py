@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
-from iqabench.api import (
-    AscentAttack,
-    Goal,
-    Noise,
-    ObjectiveName,
-    Passes,
-    Probed,
-    Regressor,
-    SignedAscent,
-)
+from iqabench.api import ObjectiveName, Passes, Probed, SignedAscent, SteppedAttack
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probing(AscentAttack):
+class Probing(SteppedAttack):
     """Signed steps along a gradient that is estimated by pairs of opposite moves.
 
     Attributes:
@@ -40,47 +28,31 @@ class Probing(AscentAttack):
 
     objective: ObjectiveName = "reflect"
     steps: int = 20
+    step: float = 0.0
     pairs: int = 25
     sigma_255: float = 1.0
-    step: float = 0.0
     decay: float = 0.9
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1 or self.pairs < 1:
-            raise ValueError("steps and pairs must be at least 1")
-        if self.sigma_255 <= 0 or self.step < 0 or self.decay < 0:
-            raise ValueError("sigma_255 must be above 0, and step and decay not negative")
+        if self.pairs < 1:
+            raise ValueError(f"pairs must be at least 1, got {self.pairs}")
+        if self.sigma_255 <= 0 or self.decay < 0:
+            raise ValueError("sigma_255 must be above 0, and decay not negative")
 
     @property
     def climb_queries(self) -> int:
         """See ``AscentAttack.climb_queries``."""
         return self.steps * (2 * self.pairs + 1) + 1
 
-    def ascend(
-        self,
-        goal: Goal,
-        regressor: Regressor,
-        clean: Tensor,
-        eps_list: Sequence[float],
-        noise: Noise,
-    ) -> Iterator[Tensor]:
-        """See ``AscentAttack.ascend``."""
-        share = self.step or 2.5 / self.steps
+    def ascent(self, eps: float) -> SignedAscent:
+        """See ``SteppedAttack.ascent``."""
         slope = Probed(self.pairs, self.sigma_255 / 255, self.law)
-        for eps in eps_list:
-            ascent = SignedAscent(
-                eps=eps,
-                steps=self.steps,
-                step_size=eps * share,
-                slope=slope,
-                decay=self.decay,
-            )
-            yield ascent.climb(goal, regressor, clean, noise).images
+        return replace(super().ascent(eps), slope=slope, decay=self.decay)
 
     def climb_passes(self, eps_count: int) -> Passes:
         """See ``AscentAttack.climb_passes``."""
-        return Passes(eps_count * (self.steps * (2 * self.pairs + 1) + 1), 0)
+        return Passes(eps_count * self.climb_queries, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

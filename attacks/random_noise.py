@@ -73,4 +73,4 @@ class RandomNoise(AscentAttack):
 
     def climb_passes(self, eps_count: int) -> Passes:
         """See ``AscentAttack.climb_passes``."""
-        return Passes(eps_count * (self.samples + 1), 0)
+        return Passes(eps_count * self.climb_queries, 0)

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from iqabench.api import (
-    AscentAttack,
     Goal,
     Noise,
     ObjectiveName,
     Passes,
     Regressor,
-    SignedAscent,
+    SteppedAttack,
     single_steps,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreReflection(AscentAttack):
+class ScoreReflection(SteppedAttack):
     """Drive good images down and bad images up: one signed step, or several.
 
     CPRL (arXiv 2404.19567) Eq 5 with the norm read as a distance and ascent on it, the only reading
@@ -42,14 +41,6 @@ class ScoreReflection(AscentAttack):
 
     objective: ObjectiveName = "reflect"
     steps: int = 1
-    step: float = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.step < 0:
-            raise ValueError(f"step must not be negative, got {self.step}")
 
     def ascend(
         self,
@@ -63,18 +54,13 @@ class ScoreReflection(AscentAttack):
         if self.steps == 1:
             yield from single_steps(goal, regressor, clean, eps_list, noise)
             return
-        share = self.step or 2.5 / self.steps
-        for eps in eps_list:
-            ascent = SignedAscent(eps=eps, steps=self.steps, step_size=eps * share)
-            yield ascent.climb(goal, regressor, clean, noise).images
+        yield from super().ascend(goal, regressor, clean, eps_list, noise)
 
     @property
     def shares_work(self) -> bool:
         """Only a single step shares its gradient between radii."""
         return self.steps == 1
 
-    def climb_passes(self, eps_count: int) -> Passes:
+    def climb_passes(self, eps_count: int) -> Passes | None:
         """See ``AscentAttack.climb_passes``."""
-        if self.steps == 1:
-            return Passes(1, 1)
-        return Passes(eps_count * (self.steps + 1), eps_count * self.steps)
+        return Passes(1, 1) if self.steps == 1 else super().climb_passes(eps_count)

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from torch import Tensor
-
-from iqabench.api import (
-    AscentAttack,
-    Goal,
-    Noise,
-    ObjectiveName,
-    Passes,
-    Regressor,
-    SignedAscent,
-    Smoothed,
-)
+from iqabench.api import ObjectiveName, Passes, SignedAscent, Smoothed, SteppedAttack
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothedGradient(AscentAttack):
+class SmoothedGradient(SteppedAttack):
     """PGD on the mean gradient at random points around the image, best iterate kept.
 
     Against jagged landscapes (k-WTA, ranks), where the gradient at a point describes a vanishingly
@@ -40,32 +28,19 @@ class SmoothedGradient(AscentAttack):
     year = 2020
 
     objective: ObjectiveName = "reflect"
-    steps: int = 10
     samples: int = 10
     sigma_255: float = 1.0
-    step: float = 0.25
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1 or self.samples < 1:
-            raise ValueError("steps and samples must be at least 1")
-        if self.step < 0 or self.sigma_255 < 0:
-            raise ValueError("step and sigma_255 must not be negative")
+        if self.samples < 1:
+            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        if self.sigma_255 < 0:
+            raise ValueError(f"sigma_255 must not be negative, got {self.sigma_255}")
 
-    def ascend(
-        self,
-        goal: Goal,
-        regressor: Regressor,
-        clean: Tensor,
-        eps_list: Sequence[float],
-        noise: Noise,
-    ) -> Iterator[Tensor]:
-        """See ``AscentAttack.ascend``."""
-        share = self.step or 2.5 / self.steps
-        slope = Smoothed(self.samples, self.sigma_255 / 255)
-        for eps in eps_list:
-            ascent = SignedAscent(eps=eps, steps=self.steps, step_size=eps * share, slope=slope)
-            yield ascent.climb(goal, regressor, clean, noise).images
+    def ascent(self, eps: float) -> SignedAscent:
+        """See ``SteppedAttack.ascent``."""
+        return replace(super().ascent(eps), slope=Smoothed(self.samples, self.sigma_255 / 255))
 
     def climb_passes(self, eps_count: int) -> Passes:
         """See ``AscentAttack.climb_passes``."""

@@ -89,7 +89,7 @@ class Square(AscentAttack):
 
     def climb_passes(self, eps_count: int) -> Passes:
         """See ``AscentAttack.climb_passes``."""
-        return Passes(eps_count * (self.steps + 2), 0)
+        return Passes(eps_count * self.climb_queries, 0)
 
     def _side(self, step: int, shape: Sequence[int]) -> int:
         height, width = shape[2:]

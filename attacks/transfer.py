@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqabench.api import Noise, ObjectiveAttack, ObjectiveName, Passes, Regressor, Transferred
+from iqabench.api import AscentAttack, Goal, Noise, ObjectiveName, Passes, Regressor, Transferred
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer(ObjectiveAttack):
+class Transfer(AscentAttack):
     """What fools a source is shown to the defense, which is never asked.
 
     Momentum steps with input diversity (Xie et al. 2019) on the source, which is trained under the
@@ -52,33 +52,28 @@ class Transfer(ObjectiveAttack):
         """See ``Attack.sources``."""
         return (self.source,)
 
-    def perturb(
-        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
-    ) -> Tensor:
-        """See ``Attack.perturb``."""
-        return next(self.sweep(regressor, images, mos, [eps], noise))
+    def goal(self, regressor: Regressor, images: Tensor, mos: Tensor, noise: Noise) -> Goal:
+        """See ``Attack.goal``; what it needs to know, it asks of the source."""
+        return super().goal(self._trained, images, mos, noise)
 
-    def sweep(
+    def ascend(
         self,
+        goal: Goal,
         regressor: Regressor,
-        images: Tensor,
-        mos: Tensor,
+        clean: Tensor,
         eps_list: Sequence[float],
         noise: Noise,
     ) -> Iterator[Tensor]:
-        """See ``Attack.sweep``."""
-        assert self.facts is not None
-        source = self.facts.sources[self.source]
-        goal = self.goal(source, images, mos, noise)
+        """See ``AscentAttack.ascend``."""
         steps = Transferred(self.steps, self.decay, self.diversity)
         for eps in eps_list:
-            yield steps.images(goal, source, images, eps, noise)
+            yield steps.images(goal, self._trained, clean, eps, noise)
+
+    def climb_passes(self, eps_count: int) -> Passes:
+        """See ``AscentAttack.climb_passes``: those through the source."""
+        return Passes(eps_count * (self.steps + 1), eps_count * self.steps)
 
     @property
-    def shares_work(self) -> bool:
-        """Nothing is shared between radii."""
-        return False
-
-    def passes(self, eps_count: int) -> Passes:
-        """See ``Attack.passes``: those through the source."""
-        return Passes(eps_count * (self.steps + 1), eps_count * self.steps)
+    def _trained(self) -> Regressor:
+        assert self.facts is not None
+        return self.facts.sources[self.source]

@@ -43,17 +43,6 @@ Part = Literal["none", "sufficient", "necessary"]
 Masking = Literal["own", "removed", "recorded", "soft"]
 
 
-def ranks(values: Tensor, rank: Rank) -> Tensor:
-    """Return the "sort index" of Eq 7 over dimension 1, from 0, in the reading ``rank``.
-
-    Args:
-        values: ``(N, K, ...)``.
-        rank: ``descending`` (the largest is 0), ``ascending``, ``magnitude`` (the smallest ``|f|``
-            is 0), or ``indices``: what a library's ``argsort`` returns, taken as if it were ranks.
-    """
-    return at_rank(torch.arange(values.shape[1]).to(values), values, rank)
-
-
 def at_rank(table: Tensor, values: Tensor, rank: Rank) -> Tensor:
     """Return, for every channel, the entry of a table at the channel's rank.
 
@@ -62,8 +51,10 @@ def at_rank(table: Tensor, values: Tensor, rank: Rank) -> Tensor:
 
     Args:
         table: ``(K,)``, one entry per rank.
-        values: ``(N, K, ...)``, ranked over dimension 1.
-        rank: See ``ranks``.
+        values: ``(N, K, ...)``, ranked over dimension 1, from 0.
+        rank: Reading of "sort index" in Eq 7: ``descending`` (the largest is 0), ``ascending``,
+            ``magnitude`` (the smallest ``|f|`` is 0), or ``indices``: what a library's ``argsort``
+            returns, taken as if it were ranks.
     """
     rows = (values.abs() if rank == "magnitude" else values).detach().movedim(1, -1)
     order = stable_order(rows, descending=rank == "descending")
@@ -80,7 +71,7 @@ def soft_ranks(values: Tensor, rank: Rank) -> Tensor:
 
     Args:
         values: ``(N, K, ...)``.
-        rank: As for ``ranks``; ``indices`` are no function of the values and have no soft form.
+        rank: As for ``at_rank``; ``indices`` are no function of the values and have no soft form.
     """
     if rank == "magnitude":
         scale = values.square().mean(1, keepdim=True).sqrt().clamp_min(1e-6)
@@ -318,7 +309,7 @@ class CPRL(Defense):
     norm keeps its running statistics in intervened passes.
 
     Attributes:
-        rank: Reading of "sort index": see ``ranks``.
+        rank: Reading of "sort index": see ``at_rank``.
         axis: Rank channels at every ``position``, or their means over the ``image``.
         replace_relu: Put the mask in place of the activation instead of before it.
         sites: Which activations: of the ``last`` stage, of the last two (``late``), after every

@@ -25,6 +25,7 @@ from iqabench.contracts.attack import (
     AttackBatch,
     ObjectiveAttack,
     Passes,
+    SteppedAttack,
     ThreatModel,
 )
 from iqabench.contracts.backbone import Backbone, Role, Site
@@ -122,6 +123,7 @@ __all__ = [
     "Slope",
     "Smoothed",
     "Step",
+    "SteppedAttack",
     "Table",
     "ThreatModel",
     "Threshold",

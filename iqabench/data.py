@@ -13,7 +13,7 @@ from torch import Tensor
 
 from iqabench.contracts.dataset import Dataset, Row, Table
 from iqabench.contracts.noise import Noise
-from iqabench.errors import DataError, UnreadableImagesError
+from iqabench.errors import DataError, UnreadableImagesError, one_line
 from iqabench.files import hash_of, make_folder, unique_file_name
 from iqabench.pixels import VERSION as PIXELS_VERSION
 from iqabench.pixels import Pixels, hash_images, open_pixels
@@ -307,8 +307,7 @@ def _asked(answer: Callable[[], T], what: str) -> T:
     except DataError:
         raise
     except Exception as e:  # a plugin may raise anything
-        why = " ".join(f"{type(e).__name__}: {e}".split())
-        raise DataError(f"data set {what} cannot be read: {why}") from e
+        raise DataError(f"data set {what} cannot be read: {one_line(e)}") from e
 
 
 def missing_line(named: Named[Dataset], root: Path | None) -> str:

@@ -138,3 +138,9 @@ class BudgetError(CellError):
 
 class SelfCheckError(CellError):
     """An attack at eps 0 did not give the clean scores back."""
+
+
+def one_line(error: Exception) -> str:
+    """Return what went wrong in one line; where it is no ``CellError``, with its type."""
+    text = str(error) if isinstance(error, CellError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())

@@ -12,7 +12,7 @@ import torch
 
 from iqabench.contracts.attack import Attack
 from iqabench.environment import environment
-from iqabench.errors import CellError
+from iqabench.errors import one_line
 from iqabench.metrics import agreement
 from iqabench.planning import Entry
 from iqabench.registry import Named
@@ -152,8 +152,7 @@ class Recorder:
 
     def failed(self, attacked: Attacked, eps_255: float, error: Exception) -> str:
         """Write a failed cell and return what went wrong in one line."""
-        message = str(error) if isinstance(error, CellError) else f"{type(error).__name__}: {error}"
-        message = " ".join(message.split())
+        message = one_line(error)
         record = CellRecord(
             cell=self.cell(attacked, eps_255),
             about=self._about(attacked),

@@ -12,7 +12,7 @@ from typing import Any
 from iqabench.files import file_name, write_text
 from iqabench.leaderboard.compare import MAPPED, VERDICTS, Comparison, Line, lowest, too_weak
 from iqabench.leaderboard.conditions import Measured
-from iqabench.leaderboard.tables import remarks, shown
+from iqabench.leaderboard.tables import field_text, remarks, shown
 from iqabench.results import CLEAN
 
 SCHEMA = 1
@@ -48,7 +48,7 @@ def write_csv(run: Path, comparison: Comparison) -> Path:
     writer.writerow(HEADER)
     for line in comparison.lines:
         fields = _fields(line)
-        writer.writerow([_text(fields.get(name)) for name in HEADER])
+        writer.writerow([field_text(fields.get(name)) for name in HEADER])
     path = csv_path(run, comparison)
     write_text(path, out.getvalue())
     return path
@@ -184,11 +184,3 @@ def _measured_fields(measured: Measured) -> Fields:
         "worst_srocc": worst.srocc.value if worst else None,
         "key": measured.cell.record.key,
     }
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)

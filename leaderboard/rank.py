@@ -218,8 +218,8 @@ def _row(group: Group, entry: Entry, attacks: Iterable[str], eps_255: float) -> 
                 label,
                 "done" if cell.is_done else "failed",
                 measures_of(cell),
-                _srocc_of(cell.record.metrics_8bit) if cell.is_done else None,
-                _srocc_of(cell.record.metrics_nonadaptive) if cell.is_done else None,
+                srocc_of(cell.record.metrics_8bit) if cell.is_done else None,
+                srocc_of(cell.record.metrics_nonadaptive) if cell.is_done else None,
                 is_too_weak(group, entry, spec, eps_255) if cell.is_done else None,
                 cell.record.key,
                 None if cell.is_done else cell.record.error or "no error was recorded",
@@ -228,7 +228,8 @@ def _row(group: Group, entry: Entry, attacks: Iterable[str], eps_255: float) -> 
     return Row(entry, clean_measures(entry), tuple(results))
 
 
-def _srocc_of(metrics: Mapping[str, Any] | None) -> float | None:
+def srocc_of(metrics: Mapping[str, Any] | None) -> float | None:
+    """Return SROCC of a cell's metrics; None if there are none."""
     value: float | None = metrics["srocc"]["value"] if metrics else None
     return value
 

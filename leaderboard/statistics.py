@@ -17,7 +17,7 @@ from iqabench.leaderboard.damages import CellDamage, damages
 from iqabench.leaderboard.differences import Difference, Seeds, differences, seeds
 from iqabench.leaderboard.load import Board, Entry, Group
 from iqabench.leaderboard.numbers import Measure, numbers_of
-from iqabench.leaderboard.tables import remarks
+from iqabench.leaderboard.tables import field_text, remarks
 from iqabench.metrics import Estimate
 from iqabench.resampling import FINE_RESAMPLES, RESAMPLES
 from iqabench.statistics.resampled import Resampled
@@ -272,10 +272,6 @@ def _estimate(estimate: Estimate, resamples: int) -> Line:
 
 
 def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, list):
         return " ".join(f"{eps:g}" for eps in value)
-    return repr(value) if isinstance(value, float) else str(value)
+    return field_text(value)

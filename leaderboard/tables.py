@@ -23,6 +23,7 @@ from iqabench.leaderboard.rank import (
     Standing,
     clean_measures,
     reference_of,
+    srocc_of,
     standings,
 )
 from iqabench.metrics import METRICS, Estimate
@@ -55,7 +56,7 @@ def to_csv(board: Board) -> str:
     writer.writerow(HEADER)
     for group in board.groups:
         for line in _lines(group):
-            writer.writerow([_field(line.get(name)) for name in HEADER])
+            writer.writerow([field_text(line.get(name)) for name in HEADER])
     return out.getvalue()
 
 
@@ -157,7 +158,8 @@ def shown(estimate: Estimate, *, interval: bool = True) -> str:
     return f"{text} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _field(value: object) -> str:
+def field_text(value: object) -> str:
+    """Return a value as it stands in a CSV file; what is unknown or undefined is empty."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -173,7 +175,7 @@ def _lines(group: Group) -> Iterator[Line]:
                 "attack": CLEAN,
                 "eps_255": 0.0,
                 **_measures_line(clean_measures(entry)),
-                "srocc_8bit": _srocc_8bit(entry),
+                "srocc_8bit": srocc_of(entry.clean.record.metrics_8bit),
                 "status": "done" if entry.clean.is_done else "failed",
                 "key": entry.clean.record.key,
             }
@@ -229,12 +231,6 @@ def _measures_line(measures: Measures | None) -> Line:
         estimate = measures.estimates[name]
         line |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return line
-
-
-def _srocc_8bit(entry: Entry) -> float | None:
-    metrics = None if entry.clean is None else entry.clean.record.metrics_8bit
-    value: float | None = metrics["srocc"]["value"] if metrics else None
-    return value
 
 
 def _dataset(group: Group) -> Line:

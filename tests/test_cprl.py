@@ -18,7 +18,7 @@ from iqabench.defenses.cprl import (
     ChannelActivation,
     CPRLNet,
     Switch,
-    ranks,
+    at_rank,
     soft_ranks,
 )
 from iqabench.defenses.resnet import ResNet
@@ -30,6 +30,11 @@ READINGS = ("descending", "ascending", "magnitude", "indices")
 
 def features(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def ranks(values: Tensor, rank: Any) -> Tensor:
+    """A table that holds each rank at its place."""
+    return at_rank(torch.arange(values.shape[1]).to(values), values, rank)
 
 
 def module(channels: int, activation: nn.Module | None = None, **members: Any) -> ChannelActivation:

@@ -17,7 +17,7 @@ from iqabench.chains import Chain
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.data import Side
-from iqabench.errors import CellError, ResultsError
+from iqabench.errors import ResultsError, UsageError, one_line
 from iqabench.leaderboard.load import Entry as Row
 from iqabench.leaderboard.load import Group, load_board
 from iqabench.planning import Entry, Plan, attack
@@ -51,6 +51,8 @@ class Audit:
 
     Attributes:
         label: The defense, as it was asked for.
+        dataset: The data set.
+        seed: Of its training and of the attacks.
         attacked: The defense as it was attacked: with wrappers where it had to be made lawful.
         group: Rows on the same images.
         row: Its row; None if it could not be attacked.
@@ -62,13 +64,15 @@ class Audit:
     """
 
     label: str
+    dataset: str
+    seed: int
     attacked: str
-    group: Group | None
-    row: Row | None
-    sibling: Row | None
-    conduct: Conduct | None
-    probes: Probes | None
-    findings: tuple[Finding, ...]
+    group: Group | None = None
+    row: Row | None = None
+    sibling: Row | None = None
+    conduct: Conduct | None = None
+    probes: Probes | None = None
+    findings: tuple[Finding, ...] = ()
     error: str | None = None
 
 
@@ -96,11 +100,13 @@ class Auditor:
 
     def _audit(self, plan: Plan, entry: Entry) -> Audit:
         label = entry.chain.label
-        nothing = Audit(label, label, None, None, None, None, None, ())
+        nothing = Audit(label, entry.data.name, entry.seed, label)
         try:
             conduct, probes = self._look(plan, entry)
-        except CellError as e:
-            return replace(nothing, error=str(e))
+        except UsageError:
+            raise
+        except Exception as e:  # a plugin may raise anything; only its own audit suffers
+            return replace(nothing, error=one_line(e))
         lawful = entry
         if conduct.wrappers:
             text = "+".join([*conduct.wrappers, entry.chain.canonical])

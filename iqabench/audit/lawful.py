@@ -14,7 +14,7 @@ from iqabench.scoring import score
 LOOKS = 16
 """Images that are looked at."""
 DECLARED, ONE_BY_ONE = "declared", "one_by_one"
-"""Wrappers (of the group ``iqabench.controls``) that make a defense lawful."""
+"""What makes a defense lawful: ``iqabench.audit.wrappers``, by their registered names."""
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Reader:
         return damage_of(draws_of(self.group).images(place))
 
     def most(self, members: Iterable[str], eps_255: float, *, own: bool = False) -> Floats:
-        """Return the largest damage of several members, per image."""
+        """Return the largest damage of several members, per image, to the defense as attacked."""
         draws = draws_of(self.group)
         places = [Place(self.entry, (self.spec(m),), eps_255, nonadaptive=own) for m in members]
         found: Floats = np.max([damage_of(draws.images(place)) for place in places], axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -55,11 +55,11 @@ def reasons(reader: Reader, eps_255: Sequence[float], at: float, probes: Probes)
 
 def _attacks(reader: Reader, at: float) -> Iterator[Reason]:
     plain = reader.damage("plain", at, own=True)
-    entry = replace(reader, naive=reader.entry)
-    own = [entry.damage(role, at, own=True) for role in ("single", "plain")]
+    roles = reader.suite.roles  # the row as given may have met the plain attack alone
+    own = [reader.most([roles[role]], at, own=True) for role in ("single", "plain")]
     yield _share("T1", "does one step beat ten on the same gradient?", *own)
     white, black = _by_access(reader)
-    best = entry.most(white, at, own=True)
+    best = reader.most(white, at, own=True)
     yield _share(
         "T2", "do attacks without a gradient beat those with one?", reader.most(black, at), best
     )

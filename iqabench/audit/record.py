@@ -8,7 +8,7 @@ from iqabench.audit import thresholds
 from iqabench.audit.auditing import Audit, Finding
 from iqabench.audit.reading import Reader
 from iqabench.metrics import Estimate
-from iqabench.suites import Suite
+from iqabench.suites import Suite, find_member
 
 SCHEMA = 1
 """Raise it whenever a field of the record changes its meaning."""
@@ -21,10 +21,10 @@ def record(audit: Audit, suite: Suite) -> dict[str, Any]:
         "schema": SCHEMA,
         "defense": audit.label,
         "attacked_as": audit.attacked,
-        "dataset": audit.group.title if audit.group else None,
+        "dataset": audit.group.title if audit.group else audit.dataset,
         "proxy_labels": audit.group.proxy_labels if audit.group else None,
         "sample": vars(audit.group.sample) if audit.group and audit.group.sample else None,
-        "seed": row.seed if row else None,
+        "seed": audit.seed,
         "backbone": row.about["backbone"] if row else None,
         "recipe": row.about["recipe"] if row else None,
         "sibling": audit.sibling.label if audit.sibling else None,
@@ -32,8 +32,8 @@ def record(audit: Audit, suite: Suite) -> dict[str, Any]:
         "conduct": audit.conduct.found if audit.conduct else None,
         "probes": audit.probes.to_json() if audit.probes else None,
         "findings": [_finding(audit, finding, suite) for finding in audit.findings],
-        "gradients": _cost(audit, "backwards"),
-        "values": _cost(audit, "forwards"),
+        "gradients": _cost(audit, suite, "backwards"),
+        "values": _cost(audit, suite, "forwards"),
         "thresholds": {k: v for k, v in vars(thresholds).items() if k.isupper()},
         "error": audit.error,
     }
@@ -70,17 +70,20 @@ def _curves(audit: Audit, eps_255: float, suite: Suite) -> list[dict[str, Any]]:
     ]
 
 
-def _cost(audit: Audit, kind: str) -> float | None:
-    """Return passes of all sweeps against the defense and its sibling, over all images."""
-    if audit.row is None or audit.sibling is None:
+def _cost(audit: Audit, suite: Suite, kind: str) -> float | None:
+    """Return passes of the suite against the defense and its sibling, over all images."""
+    if audit.group is None or audit.row is None or audit.sibling is None:
         return None
-    sweeps: dict[str, float] = {}
+    specs = {find_member(member, audit.group.attacks) for member in suite.members}
+    eps_255 = {finding.eps_255 for finding in audit.findings}
+    sweeps: dict[tuple[str, str, str], float] = {}
     for row in (audit.row, audit.sibling):
-        for (attack, _), cell in row.attacked.items():
-            cost = cell.record.cost or {}
-            images = (cell.record.metrics or {}).get("n", 0)
-            together = (row.label, attack, str(cost.get("eps_255_together")))
-            sweeps["|".join(together)] = cost.get(kind, 0) * images
+        for (attack, eps), cell in row.attacked.items():
+            if attack in specs and eps in eps_255:
+                cost, metrics = cell.record.cost or {}, cell.record.metrics or {}
+                # Radii that were computed together share one sweep, and each cell says all of it.
+                sweep = (row.label, attack, str(cost.get("eps_255_together")))
+                sweeps[sweep] = cost.get(kind, 0) * metrics.get("n", 0)
     return sum(sweeps.values())
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from iqabench.audit.thresholds import CLEAN_SIGNAL, CONVERGED, DELTA, TAKEN
-from iqabench.metrics import Estimate
+from iqabench.leaderboard.tables import shown
 from iqabench.statistics.resampled import Resampled, weighted_sum
 
 Word = Literal["no signal", "not robust", "masked", "holds", "inconclusive"]
-WORDS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,7 @@ class Verdict:
     """A word and why.
 
     Attributes:
-        word: One of ``WORDS``.
+        word: One of ``Word``.
         why: One sentence with the numbers that decided.
     """
 
@@ -54,14 +53,14 @@ def judge(evidence: Evidence) -> Verdict:
     )
     kept = weighted_sum([evidence.real, evidence.apparent], [1.0, TAKEN - 1.0]).estimate
     if clean.low is None or clean.low < CLEAN_SIGNAL:
-        return Verdict("no signal", f"clean SROCC is {_shown(clean)}: below {CLEAN_SIGNAL:g}")
+        return Verdict("no signal", f"clean SROCC is {shown(clean)}: below {CLEAN_SIGNAL:g}")
     if apparent.low is None or apparent.low <= DELTA:
         return Verdict(
             "not robust",
-            f"plain PGD leaves {_shown(apparent)} more than of the undefended network: not above"
+            f"plain PGD leaves {shown(apparent)} more than of the undefended network: not above"
             f" {DELTA:g}",
         )
-    numbers = f"plain PGD leaves {_shown(apparent)} more, the adaptive suite {_shown(real)}"
+    numbers = f"plain PGD leaves {shown(apparent)} more, the adaptive suite {shown(real)}"
     if kept.high is not None and kept.high < 0:
         return Verdict("masked", f"{numbers}: more than half of it is taken away")
     half_is_left = kept.value is not None and kept.value >= 0
@@ -71,11 +70,3 @@ def judge(evidence: Evidence) -> Verdict:
         added = "was not tried" if evidence.doubling is None else f"adds {evidence.doubling:.4f}"
         return Verdict("inconclusive", f"{numbers}, but doubling its steps {added}")
     return Verdict("inconclusive", f"{numbers}: neither clearly lost nor clearly kept")
-
-
-def _shown(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "undefined"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

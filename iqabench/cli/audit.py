@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from iqabench.audit.auditing import Audit, Auditor
@@ -16,14 +17,16 @@ from iqabench.audit.page import to_html
 from iqabench.audit.record import record
 from iqabench.cli.console import ConsoleReporter, data_console, print_json
 from iqabench.cli.estimate import show
-from iqabench.cli.setup import benchmark_of, device_of, home_of
+from iqabench.cli.setup import benchmark_of, device_of, home_of, keep_request
 from iqabench.config import Benchmark
 from iqabench.data import DataHome, decode
 from iqabench.errors import ConfigError
 from iqabench.estimating import estimate
 from iqabench.files import file_name, write_json, write_text
 from iqabench.leaderboard.load import load_board
+from iqabench.leaderboard.tables import shown
 from iqabench.leaderboard.write import write_outputs
+from iqabench.metrics import Estimate
 from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.running import Runner, locked
 from iqabench.suites import Suite, find
@@ -43,12 +46,13 @@ def execute(arguments: argparse.Namespace) -> int:
     wanted = controls() if arguments.controls else None
     plans = list(_plans(arguments, benchmark, home, wanted))
     if arguments.dry_run:
-        for plan, _ in plans:
-            show(plan, estimate(plan, home.store, device), as_json=arguments.json)
+        whole = _together([plan for plan, _ in plans])
+        show(whole, estimate(whole, home.store, device), as_json=arguments.json)
         return 0
     run: Path = arguments.out
     found: list[tuple[Control | None, Audit]] = []
     with locked(run):
+        keep_request(run, plans[0][0], arguments.given)
         for plan, control in plans:
             plan.fetch_weights(home.store)
             decode(plan.sides(attacked=True), reporter)
@@ -108,6 +112,12 @@ def _plans(
         yield replace(own, entries=(*undefended.entries, *own.entries)), control
 
 
+def _together(plans: Sequence[Plan]) -> Plan:
+    """Return one plan with every entry once, for the estimate."""
+    entries = {(e.conditions, e.reference): e for plan in plans for e in plan.entries}
+    return replace(plans[0], entries=tuple(entries.values()))
+
+
 def _write(run: Path, document: dict[str, Any]) -> None:
     folder = run / "audits"
     name = file_name(f"{document['dataset']}-{document['defense']}-seed{document['seed']}")
@@ -135,20 +145,24 @@ def _print(documents: Sequence[dict[str, Any]], run: Path, summary: dict[str, An
         table.add_column(name, justify="right" if name in ("eps", "N", "R") else "left")
     for document in documents:
         if document["error"]:
-            table.add_row(document["defense"], "", "failed", document["error"], "")
+            table.add_row(escape(document["defense"]), "", "failed", "", "")
         for f in document["findings"]:
-            numbers = [_number(f[name]) for name in ("apparent", "real")]
-            table.add_row(document["defense"], f"{f['eps_255']:g}", f["verdict"], *numbers)
+            numbers = [shown(Estimate(**f[name])) for name in ("apparent", "real")]
+            row = (escape(document["defense"]), f"{f['eps_255']:g}", f["verdict"])
+            table.add_row(*row, *map(escape, numbers))
     console.print(table)
+    for document in documents:
+        if document["error"]:
+            console.print(f"{document['defense']}: {document['error']}", markup=False)
     for document in documents if summary is None else []:
         for f in document["findings"]:
-            console.print(f"{document['defense']} at {f['eps_255']:g}/255: {f['why']}.")
-            raised = [r for r in f["reasons"] if r["raised"]]
-            for r in raised:
-                console.print(f"  {r['test']}: {r['asks']} {r['found']}")
+            lines = [f"{document['defense']} at {f['eps_255']:g}/255: {f['why']}."]
+            raised = (r for r in f["reasons"] if r["raised"])
+            lines += [f"  {r['test']}: {r['asks']} {r['found']}" for r in raised]
+            console.print("\n".join(lines), markup=False)
     if summary is not None:
         _print_controls(console, summary)
-    console.print(f"\nwrote {run / 'audits'}", soft_wrap=True)
+    console.print(f"\nwrote {run / 'audits'}", markup=False, soft_wrap=True)
 
 
 def _print_controls(console: Any, summary: dict[str, Any]) -> None:
@@ -166,14 +180,6 @@ def _print_controls(console: Any, summary: dict[str, Any]) -> None:
             f"{what}: {share['count']} of {share['total']} (95 % interval {low:.0%} to {high:.0%})"
         )
     for line in summary["no_control"]:
-        console.print(f"no control, for it hides nothing from plain PGD: {line}")
+        console.print(f"no control, for it hides nothing from plain PGD: {line}", markup=False)
     for line in summary["failed"]:
-        console.print(f"failed: {line}")
-
-
-def _number(estimate: dict[str, float | None]) -> str:
-    if estimate["value"] is None:
-        return "undefined"
-    if estimate["low"] is None:
-        return f"{estimate['value']:.3f}"
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+        console.print(f"failed: {line}", markup=False)

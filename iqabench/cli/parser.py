@@ -71,17 +71,27 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--attack", action="append", metavar="SPEC", help="an attack; may be repeated"
     )
-    parser.add_argument(
-        "--eps", metavar="LIST", help="L-infinity radii in grey levels: 1,2,4 is 1/255 ..."
-    )
-    parser.add_argument(
-        "--images", type=int, metavar="N", help="attack only N of the test images, drawn at random"
-    )
     parser.add_argument("--no-reference", action="store_true", help="leave the reference row out")
+    _add_sweep(parser, eps="the benchmark's", images="all", out="runs/default")
+
+
+def _add_sweep(parser: _Parser, *, eps: str, images: str, out: str) -> None:
+    """Add the flags of what attacks, with what they are where they are silent."""
+    parser.add_argument(
+        "--eps",
+        metavar="LIST",
+        help=f"L-infinity radii in grey levels: 1,2,4 is 1/255 ... (default: {eps})",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help=f"attack only N of the test images, drawn at random (default: {images})",
+    )
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("runs/default"),
+        default=Path(out),
         metavar="DIR",
         help="run directory; a run goes on where its files end (default: %(default)s)",
     )
@@ -91,6 +101,10 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells and an estimate of time"
     )
+    _add_json(parser)
+
+
+def _add_json(parser: _Parser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
 
@@ -102,7 +116,7 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
         "iqabench train --defense resnet --dataset demo",
     )
     _add_conditions(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _add_json(parser)
 
 
 def _add_conditions(parser: _Parser) -> None:
@@ -152,7 +166,7 @@ def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("dataset", nargs="*", metavar="SPEC", help="data sets (default: all)")
     _add_places(parser)
     parser.add_argument("--split", type=Path, metavar="FILE", help="also check a saved split")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _add_json(parser)
 
 
 def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -162,7 +176,7 @@ def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
         "list installed defenses, attacks, data sets and backbones",
         "iqabench list --json",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _add_json(parser)
 
 
 def _add_show(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -170,7 +184,7 @@ def _add_show(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands, "show", "describe a component: paper, parameters, defaults", "iqabench show pgd"
     )
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _add_json(parser)
 
 
 def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -217,10 +231,6 @@ def _add_audit(commands: argparse._SubParsersAction[_Parser]) -> None:
         "iqabench audit --defense cprl --eps 1,4",
     )
     _add_conditions(parser)
-    parser.add_argument("--eps", metavar="LIST", help="radii in grey levels (default: 1,4)")
-    parser.add_argument(
-        "--images", type=int, metavar="N", help="test images, drawn at random (default: 100)"
-    )
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the cost: 40 images, eps 2, fewer steps"
     )
@@ -229,18 +239,7 @@ def _add_audit(commands: argparse._SubParsersAction[_Parser]) -> None:
         action="store_true",
         help="audit defenses with a known answer, and count how often the audit is right",
     )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images per pass")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs/audit"),
-        metavar="DIR",
-        help="run directory (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the cells and an estimate of time"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _add_sweep(parser, eps="1,4", images="100", out="runs/audit")
 
 
 def _add_statistics(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -273,7 +272,7 @@ def _add_new(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the package (default: iqabench-NAME)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _add_json(parser)
 
 
 def _add_show_attack(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -364,4 +363,4 @@ def _add_figure(parser: _Parser, *, eps: str, meaning: str) -> None:
         metavar="DIR",
         help="where the PNG, SVG and CSV go (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _add_json(parser)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -11,10 +10,9 @@ import torch
 from iqabench.cli.board import show_board
 from iqabench.cli.console import ConsoleReporter
 from iqabench.cli.estimate import show
-from iqabench.cli.setup import benchmark_of, device_of, home_of
+from iqabench.cli.setup import benchmark_of, device_of, home_of, keep_request
 from iqabench.data import decode
 from iqabench.estimating import estimate
-from iqabench.files import write_json
 from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.running import Runner, Summary, locked
 
@@ -33,7 +31,7 @@ def execute(arguments: argparse.Namespace) -> int:
     with locked(run):
         plan.fetch_weights(home.store)
         decode(plan.sides(attacked=True), reporter)
-        _record(run, plan, arguments.given)
+        keep_request(run, plan, arguments.given)
         try:
             summary = Runner(run, home.store, device, reporter).execute(plan)
         finally:
@@ -52,18 +50,3 @@ def _finish(run: Path, summary: Summary, reporter: ConsoleReporter, *, as_json: 
 def _dry_run(plan: Plan, store: Path, device: torch.device, *, as_json: bool) -> int:
     show(plan, estimate(plan, store, device), as_json=as_json)
     return 0
-
-
-def _record(run: Path, plan: Plan, command: list[str]) -> None:
-    """Keep what was asked beside the results, after what was asked before in this directory."""
-    asked = {
-        "command": command,
-        "benchmark": plan.benchmark.model_dump(mode="json"),
-        "datasets": {e.data.name: e.data.split.origin for e in plan.entries},
-    }
-    path = run / "run.json"
-    try:
-        earlier = [*json.loads(path.read_text())["runs"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier = []
-    write_json(path, {"schema": 1, "runs": [*(r for r in earlier if r != asked), asked]})

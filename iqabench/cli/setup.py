@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import torch
 from iqabench.config import Benchmark, check_eps, defaults, found_here, load_benchmark
 from iqabench.data import DataHome
 from iqabench.errors import ConfigError, DeviceError, OutputError
+from iqabench.files import write_json
+from iqabench.planning import Plan
 from iqabench.progress import Reporter
 
 
@@ -95,6 +98,21 @@ def device_of(name: str) -> torch.device:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device 'mps' is not there: this is no Apple machine with Metal")
     return torch.device(name)
+
+
+def keep_request(run: Path, plan: Plan, command: list[str]) -> None:
+    """Keep what was asked beside the results, after what was asked before in this directory."""
+    asked = {
+        "command": command,
+        "benchmark": plan.benchmark.model_dump(mode="json"),
+        "datasets": {e.data.name: e.data.split.origin for e in plan.entries},
+    }
+    path = run / "run.json"
+    try:
+        earlier = [*json.loads(path.read_text())["runs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = []
+    write_json(path, {"schema": 1, "runs": [*(r for r in earlier if r != asked), asked]})
 
 
 def _seeds(text: str) -> list[int]:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from typing_extensions import Self
 
-from iqabench.contracts.ascent import best_of
+from iqabench.contracts.ascent import SignedAscent, best_of
 from iqabench.contracts.component import Component, state
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.objective import Facts, Goal, ObjectiveName, Threshold, make_goal
@@ -260,3 +260,49 @@ class AscentAttack(ObjectiveAttack):
     def climb_queries(self) -> int | None:
         """Score queries per image of one climb at one radius; None where gradients are used."""
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteppedAttack(AscentAttack):
+    """Base of attacks that make signed steps; a subclass says in ``ascent`` what is special.
+
+    Attributes:
+        objective: See ``ObjectiveAttack``.
+        threshold: See ``ObjectiveAttack``.
+        steps: Number of steps.
+        step: Length of a step as a share of eps; 0 takes ``reach`` / steps.
+    """
+
+    reach: ClassVar[float] = 2.5
+    """How far all steps go together where ``step`` is 0, as a share of eps (Madry's rule)."""
+
+    steps: int = 10
+    step: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.step < 0:
+            raise ValueError(f"step must not be negative, got {self.step}")
+
+    def ascent(self, eps: float) -> SignedAscent:
+        """Return the steps inside one ball."""
+        length = eps * (self.step or self.reach / self.steps)
+        return SignedAscent(eps=eps, steps=self.steps, step_size=length)
+
+    def ascend(
+        self,
+        goal: Goal,
+        regressor: Regressor,
+        clean: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[Tensor]:
+        """See ``AscentAttack.ascend``; from the clean images, best iterate kept."""
+        for eps in eps_list:
+            yield self.ascent(eps).climb(goal, regressor, clean, noise).images
+
+    def climb_passes(self, eps_count: int) -> Passes | None:
+        """See ``AscentAttack.climb_passes``."""
+        return Passes(eps_count * (self.steps + 1), eps_count * self.steps)
