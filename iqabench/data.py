@@ -96,10 +96,18 @@ class Side:
             on_progress=progress,
         )
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
-        """Yield (images, mos, numbers) in order: centre crops on the 8-bit grid."""
-        for start in range(0, len(self), size):
-            numbers = list(range(start, min(start + size, len(self))))
+    def batches(
+        self, size: int, among: Sequence[int] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+        """Yield (images, mos, numbers) in order: centre crops on the 8-bit grid.
+
+        Args:
+            size: Images per batch.
+            among: Numbers of the images; None takes all.
+        """
+        chosen = range(len(self)) if among is None else among
+        for start in range(0, len(chosen), size):
+            numbers = list(chosen[start : start + size])
             images = self.pixels.centre_crops(numbers, self.geometry.crop)
             yield images, self.mos[numbers], numbers
 

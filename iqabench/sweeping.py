@@ -182,16 +182,22 @@ class Sweep:
         self.passes = (self.tally.forwards - before[0], self.tally.backwards - before[1])
         return outcomes
 
-    def attacked(self, eps_255: float) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+    def attacked(
+        self, eps_255: float, among: Sequence[int] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
         """Yield (clean images, attacked images, numbers), batch by batch, at one radius.
 
         For those who look at the images themselves; ``run`` computes cells.
+
+        Args:
+            eps_255: The radius, in grey levels.
+            among: Numbers of the images; None takes all.
 
         Raises:
             BudgetError: The attack left the ball or the pixel range.
             CellError: It changed its input images.
         """
-        for move in self._moves([eps_255]):
+        for move in self._moves([eps_255], among):
             yield move.images, self._best(move, self._checked(move)), move.numbers
 
     def cost(self, eps_255: Sequence[float]) -> dict[str, object]:
@@ -216,8 +222,10 @@ class Sweep:
             if move.eps_255 == last:
                 progress(move.numbers[-1] + 1, len(self.side))
 
-    def _moves(self, eps_255: Sequence[float]) -> Iterator[Move]:
-        for images, mos, numbers in self.side.batches(self.conditions.batch_size):
+    def _moves(
+        self, eps_255: Sequence[float], among: Sequence[int] | None = None
+    ) -> Iterator[Move]:
+        for images, mos, numbers in self.side.batches(self.conditions.batch_size, among):
             images = images.to(self.conditions.device)
             mos = mos.to(self.conditions.device)
             kept = images.clone()  # before the call: a sweep need not be lazy

@@ -8,21 +8,18 @@ from collections.abc import Iterable
 
 from iqabench.cli.figure import facts_of, setting_of
 from iqabench.data import decode
-from iqabench.errors import ConfigError
 from iqabench.figures.channels import channels_table, compare_channels, find_layer
 from iqabench.figures.drawing import Words, draw_channels, save
-from iqabench.figures.subject import spread, untrained
+from iqabench.figures.subject import untrained
 from iqabench.seeding import exact_kernels
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    if arguments.images is not None and arguments.images < 1:
-        raise ConfigError(f"images must be at least 1, got {arguments.images}")
     setting = setting_of(arguments)
     try:
         find_layer(untrained(setting.plan.entries[0]), arguments.layer)
-        side = spread(setting.data.test, arguments.images)
+        side = setting.data.test
         decode([side], setting.reporter)
         with exact_kernels():
             (subject,) = setting.train()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from iqabench.cli.console import ConsoleReporter, print_json
-from iqabench.cli.parser import FIGURE_ATTACK
 from iqabench.cli.setup import benchmark_of, device_of, home_of
 from iqabench.contracts.attack import Attack
 from iqabench.data import OpenDataset, decode
@@ -78,18 +77,21 @@ class Setting:
         return 0
 
 
-def setting_of(arguments: argparse.Namespace, *, most: int = 1) -> Setting:
+def setting_of(
+    arguments: argparse.Namespace, *, most: int = 1, images: int | None = None
+) -> Setting:
     """Return what the flags of a figure command ask for.
 
     Args:
         arguments: The flags.
         most: How many defenses fit into the figure.
+        images: How many test images are shown where nobody says; None for all.
 
     Raises:
         UsageError: A name, value, file or combination is wrong.
     """
     reporter = ConsoleReporter()
-    asked = vars(arguments) | {"attack": arguments.attack or [FIGURE_ATTACK]}
+    asked = vars(arguments) | {"attack": arguments.attack or [arguments.figure_attack]}
     benchmark = benchmark_of(argparse.Namespace(**asked), reporter)
     device = device_of(benchmark.device)
     check_writable(arguments.out)
@@ -98,7 +100,8 @@ def setting_of(arguments: argparse.Namespace, *, most: int = 1) -> Setting:
     (eps,) = _one("eps", list(benchmark.eps))
     if eps == 0:
         raise ConfigError("eps 0 moves nothing, so there is nothing to show; give --eps 1")
-    benchmark = benchmark.model_copy(update={"reference": None, "seeds": seeds})
+    changes = {"reference": None, "seeds": seeds, "images": benchmark.images or images}
+    benchmark = benchmark.model_copy(update=changes)
     home = home_of(arguments, benchmark, reporter)
     chosen = _one("dataset", choose_datasets(benchmark, arguments.dataset or [], home))
     plan = make_plan(benchmark, chosen, home, split=arguments.split)

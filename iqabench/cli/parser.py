@@ -11,8 +11,6 @@ from typing import NoReturn
 from iqabench import __version__
 
 Execute = Callable[[argparse.Namespace], int]
-FIGURE_ATTACK = "fgsm:objective=reflect"
-"""What the figure commands show where no attack was asked for."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         add(commands)
     for add in (_add_compare, _add_statistics, _add_new):
         add(commands)
-    for add in (_add_show_attack, _add_landscape, _add_activations):
+    for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps):
         add(commands)
     return parser
 
@@ -82,12 +80,7 @@ def _add_sweep(parser: _Parser, *, eps: str, images: str, out: str) -> None:
         metavar="LIST",
         help=f"L-infinity radii in grey levels: 1,2,4 is 1/255 ... (default: {eps})",
     )
-    parser.add_argument(
-        "--images",
-        type=int,
-        metavar="N",
-        help=f"attack only N of the test images, drawn at random (default: {images})",
-    )
+    _add_images(parser, images)
     parser.add_argument(
         "--out",
         type=Path,
@@ -102,6 +95,15 @@ def _add_sweep(parser: _Parser, *, eps: str, images: str, out: str) -> None:
         "--dry-run", action="store_true", help="print the cells and an estimate of time"
     )
     _add_json(parser)
+
+
+def _add_images(parser: _Parser, default: str) -> None:
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help=f"attack only N of the test images, drawn at random (default: {default})",
+    )
 
 
 def _add_json(parser: _Parser) -> None:
@@ -323,10 +325,31 @@ def _add_activations(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--layer", metavar="PATH", help="an activation of the backbone (default: the last)"
     )
-    parser.add_argument(
-        "--images", type=int, metavar="N", help="images, spread over the test side (default: all)"
-    )
+    _add_images(parser, "all")
     _add_figure(parser, eps="1", meaning="L-infinity radius in grey levels")
+
+
+def _add_minimal_eps(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = _command(
+        commands,
+        "minimal-eps",
+        "search the smallest radius, image by image, that moves the score so far",
+        "iqabench minimal-eps --dataset demo --defense resnet --defense cprl --change 0.1",
+    )
+    parser.add_argument(
+        "--change",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="how far the score, 0 to 1, has to move (default: %(default)s)",
+    )
+    _add_images(parser, "100")
+    _add_figure(
+        parser,
+        attack="pgd:objective=both",
+        eps="8",
+        meaning="the largest L-infinity radius tried, in grey levels",
+    )
 
 
 def _file(text: str) -> Path:
@@ -344,14 +367,17 @@ def _add_label(parser: _Parser) -> None:
     )
 
 
-def _add_figure(parser: _Parser, *, eps: str, meaning: str) -> None:
+def _add_figure(
+    parser: _Parser, *, eps: str, meaning: str, attack: str = "fgsm:objective=reflect"
+) -> None:
     _add_conditions(parser)
     parser.add_argument(
         "--attack",
         action="append",
         metavar="SPEC",
-        help=f"the attack (default: {FIGURE_ATTACK})",
+        help=f"the attack (default: {attack})",
     )
+    parser.set_defaults(figure_attack=attack)
     parser.add_argument("--eps", default=eps, metavar="N", help=f"{meaning} (default: %(default)s)")
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="images per pass; changes no number"

@@ -14,7 +14,6 @@ from iqabench.contracts.regressor import Regressor
 from iqabench.data import Side
 from iqabench.errors import CellError, DataError, IncompatibleError, did_you_mean
 from iqabench.figures.subject import Subject
-from iqabench.scoring import score
 
 
 @dataclass(frozen=True)
@@ -146,15 +145,13 @@ def compare_channels(subject: Subject, side: Side, layer: str | None, eps_255: f
     path, module = find_layer(subject.regressor, layer)
     compared = Comparison()
     totals = torch.zeros(3, dtype=torch.float64)
-    conditions = subject.conditions
     sweep = subject.sweep(side, eps_255)
     for clean, adversarial, numbers in sweep.attacked(eps_255):
-        noise = side.noise(conditions.seed, numbers, "score")
         rows, scores = [], []
         for images in (clean, adversarial):
             recorder = Recorder()
             with recorder.of(module):
-                scored = score(subject.regressor, images, noise, conditions.score_draws)
+                scored = subject.scores(side, images, numbers)
             rows.append(recorder.rows())
             scores.append(scored.scores.double())
         compared.add(*rows)

@@ -21,10 +21,11 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from iqabench.figures.channels import Channels
+from iqabench.figures.minimal import MinimalEps, radii
 from iqabench.figures.plane import Plane
 from iqabench.figures.twin import Twin
 from iqabench.files import write_set
-from iqabench.leaderboard.curves import LETTER, LIGHT, to_png, to_svg
+from iqabench.leaderboard.curves import DASHES, LETTER, LIGHT, to_png, to_svg
 
 NATURAL, ADVERSARIAL = LIGHT.lines[0], LIGHT.lines[1]
 SIDE = 2.9
@@ -172,6 +173,43 @@ def draw_channels(channels: Channels, words: Words) -> Figure:
         ax.axhline(0, color=LIGHT.faint, linewidth=0.8)
     figure.align_ylabels([upper, lower])
     return figure
+
+
+def draw_minimal(found: Sequence[MinimalEps], words: Words) -> Figure:
+    """Draw the share of the images that each radius is enough for, a line per defense."""
+    more = _more(words, 7.6) + 0.21 * len(found)
+    size = (7.6, 3.9 + more)
+    figure = _figure(size)
+    ax = figure.add_axes((0.75 / size[0], 0.55 / size[1], 6.6 / size[0], 2.6 / size[1]))
+    _words(figure, words)
+    steps = radii(found[0].largest)
+    for one, colour, dash in zip(found, LIGHT.lines, DASHES * len(found), strict=False):
+        share = (one.eps_255[:, None] <= steps).mean(axis=0)
+        label = f"{elided(one.defense, FACT)}: {_half(one)}"
+        ax.step(steps, share, where="post", color=colour, linestyle=dash, label=drawable(label))
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.set_xlim(steps[0], steps[-1])
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel("eps (1/255)", fontsize=9, color=LIGHT.faint)
+    ax.set_ylabel("share of the images moved", fontsize=9, color=LIGHT.faint)
+    _plain(ax)
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.01),
+        borderaxespad=0,
+        frameon=False,
+        fontsize=9,
+        labelcolor=LIGHT.ink,
+    )
+    return figure
+
+
+def _half(one: MinimalEps) -> str:
+    median = one.median.value
+    if median is None:
+        return f"{one.moved:.0%} moved at {one.largest:g}/255"
+    return f"half of the images at {median:.3g}/255"
 
 
 def _plane(ax: Axes, plane: Plane, scale: Normalize, lines: Sequence[float]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from iqabench.errors import DataError, did_you_mean
 from iqabench.models import Models
 from iqabench.pixels import hash_images, one_image
 from iqabench.planning import Entry, Plan
-from iqabench.scoring import Scores
+from iqabench.scoring import Scores, score
 from iqabench.seeding import lent_rng
 from iqabench.sweeping import Conditions, Sweep, clean_scores
 
@@ -45,6 +45,11 @@ class Subject:
     def label(self) -> str:
         """The defense as people write it."""
         return self.entry.chain.label
+
+    def scores(self, side: Side, images: Tensor, numbers: Sequence[int]) -> Scores:
+        """Return the scores of images of a side after a change, as a run scores them."""
+        noise = side.noise(self.conditions.seed, numbers, "score")
+        return score(self.regressor, images, noise, self.conditions.score_draws)
 
     def sweep(self, side: Side, eps_255: float) -> Sweep:
         """Return the attack on these images: prepared, fitted if need be, passed at eps 0.
@@ -128,20 +133,9 @@ def image_of(data: OpenDataset, image_id: str) -> Side:
             f"no image {image_id!r} among the {len(ids)} of the test side of {data.name}."
             f"{did_you_mean(image_id, ids)} Give an image_id of the data set's label file"
         )
-    return subset(data.test, [ids.index(image_id)])
-
-
-def spread(side: Side, count: int | None) -> Side:
-    """Return ``count`` images of a side, evenly spread over it; all of them for None."""
-    if count is None or count >= len(side):
-        return side
-    return subset(side, [i * len(side) // count for i in range(count)])
-
-
-def subset(side: Side, numbers: list[int]) -> Side:
-    """Return some images of a side."""
-    rows = tuple(side.rows[i] for i in numbers)
-    return Side(rows, tuple(side.hashes[i] for i in numbers), side.geometry, side.store)
+    number = ids.index(image_id)
+    test = data.test
+    return Side((test.rows[number],), (test.hashes[number],), test.geometry, test.store)
 
 
 def with_label(side: Side, subject: Subject, mos: float | None) -> tuple[Side, str]:

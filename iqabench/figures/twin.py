@@ -10,7 +10,7 @@ from torch import Tensor
 from iqabench import budget
 from iqabench.data import Side
 from iqabench.figures.subject import Subject, with_label
-from iqabench.scoring import Scores, distances, score
+from iqabench.scoring import distances
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def make_twin(subject: Subject, side: Side, mos: float | None, eps_255: float) -
     images, adversarial, numbers = next(sweep.attacked(eps_255))
     rounded = budget.round_to_8bit(adversarial)
     moved = distances(images, adversarial, rounded)
-    after = _scores(subject, labelled, adversarial, numbers)
-    after_8bit = _scores(subject, labelled, rounded, numbers)
+    after = subject.scores(labelled, adversarial, numbers)
+    after_8bit = subject.scores(labelled, rounded, numbers)
     values = {
         "clean_score": sweep.clean.scores,
         "clean_logit": sweep.clean.logits,
@@ -111,9 +111,3 @@ def twin_table(twin: Twin, attack: str) -> list[list[object]]:
         "factor": twin.factor,
     }
     return [list(facts), list(facts.values())]
-
-
-def _scores(subject: Subject, side: Side, images: Tensor, numbers: list[int]) -> Scores:
-    conditions = subject.conditions
-    noise = side.noise(conditions.seed, numbers, "score")
-    return score(subject.regressor, images, noise, conditions.score_draws)

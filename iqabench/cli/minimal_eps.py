@@ -1,0 +1,52 @@
+"""``iqabench minimal-eps``: how large a radius it takes to move a score."""
+
+from __future__ import annotations
+
+import argparse
+
+from iqabench.cli.figure import facts_of, setting_of
+from iqabench.data import decode
+from iqabench.errors import ConfigError
+from iqabench.figures.drawing import Words, draw_minimal, save
+from iqabench.figures.minimal import MinimalEps, check_searchable, minimal_eps, minimal_table
+from iqabench.seeding import exact_kernels
+
+MOST = 6
+"""Lines in one figure."""
+IMAGES = 100
+"""Attacked where neither the flag nor the benchmark file says how many."""
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    change: float = arguments.change
+    if not 0 < change <= 1:
+        raise ConfigError(
+            f"change {change:g}: scores lie in [0, 1]; give a number above 0, up to 1"
+        )
+    setting = setting_of(arguments, most=MOST, images=IMAGES)
+    check_searchable(setting.attack)
+    try:
+        side, eps = setting.data.test, setting.eps_255
+        decode([side], setting.reporter)
+        with exact_kernels():
+            found = [minimal_eps(subject, side, change, eps) for subject in setting.train()]
+    finally:
+        setting.reporter.close()
+    words = Words(
+        f"Smallest eps that moves the score by {change:g}",
+        [setting.attack.label, f"{len(side)} images", *facts_of(setting)],
+    )
+    paths = save(setting.out, "minimal-eps", draw_minimal(found, words), minimal_table(found))
+    return setting.show(paths, {"change": change, "defenses": [_facts(one) for one in found]})
+
+
+def _facts(found: MinimalEps) -> dict[str, object]:
+    median = found.median
+    return {
+        "defense": found.defense,
+        "images": len(found.side),
+        "largest_eps_255": found.largest,
+        "moved": found.moved,
+        "median_eps_255": {"value": median.value, "low": median.low, "high": median.high},
+    }
