@@ -239,7 +239,7 @@ def test_the_examples_name_layers_and_surrogates_that_are_there() -> None:
         elif arguments.command == "landscape":
             check_surrogate(arguments.direction_from, [net])
         found.add(arguments.command)
-    assert found == {"show-attack", "landscape", "activations"}
+    assert found == {"show-attack", "landscape", "activations", "minimal-eps"}
 
 
 def test_rows_are_of_every_call_while_it_is_watched() -> None:
@@ -359,7 +359,7 @@ def test_the_middle_of_a_grid_is_exactly_the_image() -> None:
         (["landscape", "--image", "GOOD", "--points", "4"], "odd number"),
         (["landscape", "--image", "GOOD", "--direction-from", "mask"], "unknown surrogate 'mask'"),
         (["activations", "--layer", "stages.9.act"], "There are: stages.0.act"),
-        (["activations", "--images", "0"], "must be at least 1"),
+        (["activations", "--images", "0"], "images: input should be greater"),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )

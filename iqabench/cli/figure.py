@@ -28,7 +28,7 @@ class Setting:
     """A checked request for a figure; nothing is trained yet.
 
     Attributes:
-        plan: Entries of one data set and one seed, one attack, one radius.
+        plan: Entries of one data set and one seed, one attack (or more), one radius.
         models: Where trained regressors come from.
         reporter: For messages; to be closed at the end.
         out: Where the files go.
@@ -48,7 +48,7 @@ class Setting:
 
     @property
     def attack(self) -> Named[Attack]:
-        """The attack."""
+        """The attack, the first one if there are more."""
         return self.plan.attacks[0]
 
     @property
@@ -57,7 +57,7 @@ class Setting:
         return self.plan.eps_255[0]
 
     def train(self) -> list[Subject]:
-        """Find or train every defense.
+        """Find or train every defense, with every attack.
 
         Raises:
             CellError: A training failed.
@@ -78,7 +78,11 @@ class Setting:
 
 
 def setting_of(
-    arguments: argparse.Namespace, *, most: int = 1, images: int | None = None
+    arguments: argparse.Namespace,
+    *,
+    most: int = 1,
+    images: int | None = None,
+    one_attack: bool = True,
 ) -> Setting:
     """Return what the flags of a figure command ask for.
 
@@ -86,12 +90,13 @@ def setting_of(
         arguments: The flags.
         most: How many defenses fit into the figure.
         images: How many test images are shown where nobody says; None for all.
+        one_attack: Whether several attacks are too many.
 
     Raises:
         UsageError: A name, value, file or combination is wrong.
     """
     reporter = ConsoleReporter()
-    asked = vars(arguments) | {"attack": arguments.attack or [arguments.figure_attack]}
+    asked = vars(arguments) | {"attack": arguments.attack or arguments.figure_attacks}
     benchmark = benchmark_of(argparse.Namespace(**asked), reporter)
     device = device_of(benchmark.device)
     check_writable(arguments.out)
@@ -105,7 +110,8 @@ def setting_of(
     home = home_of(arguments, benchmark, reporter)
     chosen = _one("dataset", choose_datasets(benchmark, arguments.dataset or [], home))
     plan = make_plan(benchmark, chosen, home, split=arguments.split)
-    _one("attack", [attack.label for attack in plan.attacks])
+    if one_attack:
+        _one("attack", [attack.label for attack in plan.attacks])
     labels = [entry.chain.label for entry in plan.entries]
     if len(labels) > most:
         fits = "one defense fits" if most == 1 else f"{most} defenses fit"

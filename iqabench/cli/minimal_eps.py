@@ -24,18 +24,28 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"change {change:g}: scores lie in [0, 1]; give a number above 0, up to 1"
         )
-    setting = setting_of(arguments, most=MOST, images=IMAGES)
-    check_searchable(setting.attack)
+    setting = setting_of(arguments, most=MOST, images=IMAGES, one_attack=False)
+    attacks = setting.plan.attacks
+    for attack in attacks:
+        check_searchable(attack)
     try:
         side, eps = setting.data.test, setting.eps_255
         decode([side], setting.reporter)
         with exact_kernels():
-            found = [minimal_eps(subject, side, change, eps) for subject in setting.train()]
+            subjects = setting.train()
+            found = [
+                minimal_eps(subjects[i : i + len(attacks)], side, change, eps)
+                for i in range(0, len(subjects), len(attacks))
+            ]
     finally:
         setting.reporter.close()
     words = Words(
         f"Smallest eps that moves the score by {change:g}",
-        [setting.attack.label, f"{len(side)} images", *facts_of(setting)],
+        [
+            " or ".join(attack.label for attack in attacks),
+            f"{len(side)} images",
+            *facts_of(setting),
+        ],
     )
     paths = save(setting.out, "minimal-eps", draw_minimal(found, words), minimal_table(found))
     return setting.show(paths, {"change": change, "defenses": [_facts(one) for one in found]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -346,7 +346,7 @@ def _add_minimal_eps(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_images(parser, "100")
     _add_figure(
         parser,
-        attack="pgd:objective=both",
+        attacks=("pgd:objective=raise", "pgd:objective=lower"),
         eps="8",
         meaning="the largest L-infinity radius tried, in grey levels",
     )
@@ -368,16 +368,20 @@ def _add_label(parser: _Parser) -> None:
 
 
 def _add_figure(
-    parser: _Parser, *, eps: str, meaning: str, attack: str = "fgsm:objective=reflect"
+    parser: _Parser,
+    *,
+    eps: str,
+    meaning: str,
+    attacks: Sequence[str] = ("fgsm:objective=reflect",),
 ) -> None:
     _add_conditions(parser)
     parser.add_argument(
         "--attack",
         action="append",
         metavar="SPEC",
-        help=f"the attack (default: {attack})",
+        help=f"the attack (default: {' and '.join(attacks)})",
     )
-    parser.set_defaults(figure_attack=attack)
+    parser.set_defaults(figure_attacks=list(attacks))
     parser.add_argument("--eps", default=eps, metavar="N", help=f"{meaning} (default: %(default)s)")
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="images per pass; changes no number"

@@ -1,4 +1,4 @@
-"""The smallest radius at which an attack moves the score of an image by a given amount."""
+"""The smallest radius at which attacks move the score of an image by a given amount."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from iqabench.contracts.attack import Attack
@@ -93,42 +92,39 @@ def check_searchable(attack: Named[Attack]) -> None:
         raise IncompatibleError(f"{attack.label} has no L-infinity radius; give --attack pgd")
 
 
-def minimal_eps(subject: Subject, side: Side, change: float, largest: float) -> MinimalEps:
-    """Search, image by image, the smallest radius at which the score moves far enough.
+def minimal_eps(
+    subjects: Sequence[Subject], side: Side, change: float, largest: float
+) -> MinimalEps:
+    """Search, image by image, the smallest radius at which one of some attacks moves the score.
 
     A bisection over ``radii``: the largest first, then five more. It takes for granted that what
     works at a radius works at a larger one; where an attack is not so, a radius found is one that
     worked, so never too small.
 
     Args:
-        subject: The defense and the attack.
+        subjects: One defense with each attack.
         side: The images, with labels.
         change: How far the score has to move, in either direction.
         largest: Radius in grey levels.
 
     Raises:
-        BudgetError: The attack left the ball or the pixel range.
-        CellError: The defense or the attack failed.
+        BudgetError: An attack left the ball or the pixel range.
+        CellError: The defense or an attack failed.
     """
-    grid = radii(largest)
-    sweep = subject.sweep(side, largest)
-    clean = sweep.clean.scores.double().numpy()
-    everyone = np.arange(len(side))
-    last = RADII - 1
-    found = _attacked(subject, sweep, everyone, largest)
-    reached = np.abs(found - clean) >= change
-    low, high = np.zeros(len(side), dtype=int), np.full(len(side), last)
+    search = _Search(tuple((s, s.sweep(side, largest)) for s in subjects), change)
+    grid, everyone = radii(largest), np.arange(len(side))
+    scores, reached = search.attacked(everyone, largest)
+    low, high = np.zeros(len(side), dtype=int), np.full(len(side), RADII - 1)
     while (searching := reached & (low < high)).any():
         middle = (low + high) // 2
         for place in np.unique(middle[searching]):
             numbers = everyone[searching & (middle == place)]
-            scores = _attacked(subject, sweep, numbers, float(grid[place]))
-            enough = np.abs(scores - clean[numbers]) >= change
+            found, enough = search.attacked(numbers, float(grid[place]))
             low[numbers[~enough]] = place + 1
             high[numbers[enough]] = place
-            found[numbers[enough]] = scores[enough]
+            scores[numbers[enough]] = found[enough]
     smallest = np.where(reached, grid[high], math.inf)
-    return MinimalEps(subject.label, side, clean, change, largest, smallest, found)
+    return MinimalEps(subjects[0].label, side, search.clean, change, largest, smallest, scores)
 
 
 def minimal_table(found: Sequence[MinimalEps]) -> list[list[object]]:
@@ -145,14 +141,34 @@ def minimal_table(found: Sequence[MinimalEps]) -> list[list[object]]:
     return table
 
 
-def _attacked(subject: Subject, sweep: Sweep, numbers: NDArray[np.intp], eps_255: float) -> Floats:
-    """Return the scores of some images of a sweep after its attack at one radius."""
-    parts = [
-        subject.scores(sweep.side, adversarial, places).scores
-        for _, adversarial, places in sweep.attacked(eps_255, numbers.tolist())
-    ]
-    scores: Floats = torch.cat(parts).double().numpy()
-    return scores
+@dataclass(frozen=True)
+class _Search:
+    """Prepared attacks on one defense, and what counts as success."""
+
+    attacks: tuple[tuple[Subject, Sweep], ...]
+    change: float
+
+    @property
+    def clean(self) -> Floats:
+        """Clean scores."""
+        scores: Floats = self.attacks[0][1].clean.scores.double().numpy()
+        return scores
+
+    def attacked(
+        self, numbers: NDArray[np.intp], eps_255: float
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return the scores of some images after the first attack that is enough, and if one is.
+
+        Where none is, the score is the last attack's.
+        """
+        scores, enough = np.empty(len(numbers)), np.zeros(len(numbers), dtype=bool)
+        for subject, sweep in self.attacks:
+            left = np.flatnonzero(~enough)
+            for _, adversarial, places in sweep.attacked(eps_255, numbers[left].tolist()):
+                here, left = left[: len(places)], left[len(places) :]
+                scores[here] = subject.scores(sweep.side, adversarial, places).scores.double()
+            enough = np.abs(scores - self.clean[numbers]) >= self.change
+        return scores, enough
 
 
 def _medians(values: Floats, weights: Floats) -> Floats:

@@ -63,8 +63,8 @@ class Subject:
         """
         clean, _, _ = clean_scores(self.regressor, side, self.conditions, _unseen)
         known = _by_image(side, clean)
-        if _looks_at_the_split(self.attack):
-            test = self.entry.data.test
+        test = self.entry.data.test
+        if side is not test and _looks_at_the_split(self.attack):
             whole, _, _ = clean_scores(self.regressor, test, self.conditions, _unseen)
             known = _by_image(test, whole) | known
         mos, logits = zip(*known.values(), strict=True)
@@ -75,30 +75,26 @@ class Subject:
 
 
 def subjects(plan: Plan, models: Models) -> Iterator[Subject]:
-    """Find or train every defense of a plan that has one attack, as a run does.
+    """Find or train every defense of a plan, as a run does, and yield it with every attack.
 
     Raises:
         CellError: A training failed.
     """
     benchmark = plan.benchmark
-    (attack,) = plan.attacks
     for entry in plan.entries:
         checkpoint = models.checkpoint(entry.training)
         regressor = models.defended(entry.chain, entry.training, checkpoint)
-        sources = models.sources(entry, attack.component)
-        yield Subject(
-            entry,
-            regressor,
-            attack.component,
-            {spec: source for spec, (_, source) in sources.items()},
-            Conditions(
-                entry.seed,
-                benchmark.score_draws,
-                benchmark.attack_draws,
-                benchmark.batch_size,
-                models.device,
-            ),
+        conditions = Conditions(
+            entry.seed,
+            benchmark.score_draws,
+            benchmark.attack_draws,
+            benchmark.batch_size,
+            models.device,
         )
+        for attack in plan.attacks:
+            found = models.sources(entry, attack.component)
+            sources = {spec: source for spec, (_, source) in found.items()}
+            yield Subject(entry, regressor, attack.component, sources, conditions)
 
 
 def untrained(entry: Entry) -> Regressor:
