@@ -31,7 +31,7 @@ from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.running import Runner, locked
 from iqabench.suites import Suite, find
 
-IMAGES, QUICK_IMAGES = 100, 40
+IMAGES, QUICK_IMAGES = 100, 32
 EPS_255, QUICK_EPS_255 = (1.0, 4.0), (2.0,)
 
 

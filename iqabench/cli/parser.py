@@ -234,7 +234,7 @@ def _add_audit(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_conditions(parser)
     parser.add_argument(
-        "--quick", action="store_true", help="a tenth of the cost: 40 images, eps 2, fewer steps"
+        "--quick", action="store_true", help="a tenth of the cost: 32 images, eps 2, fewer steps"
     )
     parser.add_argument(
         "--controls",
