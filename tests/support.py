@@ -13,8 +13,10 @@ import yaml
 from PIL import Image
 from torch import Tensor, nn
 
-from iqabench.api import Noise, Regressor
+from iqabench.api import Noise, Regressor, Row
 from iqabench.cli import main
+from iqabench.data import Geometry, Side
+from iqabench.pixels import Pixels
 
 
 class Linear(Regressor):
@@ -39,6 +41,18 @@ def grid_images(count: int = 6, size: int = 8, *, margin: int = 40, seed: int = 
 
 def noise_for(images: Tensor, seed: int = 0) -> Noise:
     return Noise(seed, tuple(f"image{i}" for i in range(len(images))))
+
+
+def side_of(images: Tensor, scenes: list[str | None] | None = None) -> Side:
+    """A side of a data set that is these images, on the 8-bit grid, in memory."""
+    flat = (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    size = images.shape[2]
+    rows = tuple(
+        Row(f"image{i}", Path(f"image{i}"), 0.5, scenes[i] if scenes else None)
+        for i in range(len(images))
+    )
+    pixels = Pixels([(size, size)] * len(images), flat.ravel())
+    return Side(rows, tuple(r.image_id for r in rows), Geometry(size, size), Path(), pixels)
 
 
 def write_biq2021(

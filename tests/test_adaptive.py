@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import Linear, Workplace, grid_images, noise_for
+from support import Linear, Workplace, grid_images, noise_for, side_of
 from test_running import cells, execute, plan_of, with_defense
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ from iqabench.api import (
     pixel_gradient,
 )
 from iqabench.planning import attack
-from iqabench.sweeping import EXPECTATION, OWN, routes
+from iqabench.sweeping import EXPECTATION, OWN, Conditions, Sweep, clean_scores, routes
 
 IMAGES = grid_images()
 
@@ -129,6 +129,36 @@ def test_a_white_box_attack_takes_every_route_and_others_see_values_alone() -> N
     assert through.inner.draws == 10
     [(name, seen)] = routes(square, Jittery(), 10).items()
     assert (name, isinstance(seen, Expectation)) == (OWN, True)
+
+
+class HalfRight(Linear):
+    """Its own gradient is right for every other image, and its surrogate's for the rest."""
+
+    def __init__(self, dark: bool = True) -> None:
+        super().__init__()
+        self.dark = dark
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        logits, dark = super().logit(images), images.detach().mean((1, 2, 3)) < 0.4
+        return torch.where(dark == self.dark, logits, Reversed.apply(logits))
+
+    def surrogates(self) -> dict[str, Regressor]:
+        return {} if not self.dark else {"bright": HalfRight(dark=False)}
+
+
+def test_the_best_route_is_chosen_image_by_image() -> None:
+    images = grid_images(6)
+    images[::2] = (images[::2] * 128).floor() / 255
+    side, regressor = side_of(images), HalfRight().eval().requires_grad_(False)
+    conditions = Conditions(0, 1, 1, 4, torch.device("cpu"))
+    clean, _, _ = clean_scores(regressor, side, conditions, lambda done, total: None)
+    sweep = Sweep(attack("fgsm:objective=raise").component, regressor, side, clean, conditions)
+    best = torch.cat([adversarial for _, adversarial, _ in sweep.attacked(4)])
+    assert (regressor.logit(best) > regressor.logit(images)).all()
+    outcome = sweep.run([4], lambda done, total: None)[4]
+    assert outcome.error is None
+    alone = outcome.columns.array("logit_nonadaptive") > clean.logits.numpy()
+    assert alone.tolist() == [True, False] * 3
 
 
 class Rounded(Linear):

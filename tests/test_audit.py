@@ -109,9 +109,9 @@ def test_the_cost_of_a_quick_audit_is_what_the_docs_say(
     assert per_image == 2 * 66  # the defense and its sibling; transfer's are the source's
 
 
-def gradients(name: str, images: int, radii: int, routes: int) -> int:
+def gradients(name: str, images: int, radii: int, routes: int) -> float:
     """Of the attacks of an audit: the defense on its routes, its sibling, and transfer's source."""
-    own = transferred = 0
+    own = transferred = 0.0
     for member in suites()[name].members:
         passes = attack(member).component.passes(radii)
         assert passes is not None

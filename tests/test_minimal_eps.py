@@ -10,32 +10,19 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from support import Linear, Workplace, grid_images
+from support import Linear, Workplace, grid_images, side_of
 from torch import Tensor
 
-from iqabench.api import Attack, Noise, Regressor, Row
+from iqabench.api import Attack, Noise, Regressor
 from iqabench.attacks.fgsm import FGSM
 from iqabench.attacks.pgd import PGD
 from iqabench.cli import main
-from iqabench.data import Geometry, Side
 from iqabench.figures.minimal import MinimalEps, minimal_eps, radii
 from iqabench.figures.subject import Subject
-from iqabench.pixels import Pixels
 from iqabench.sweeping import Conditions
 
 CHANGE, LARGEST = 0.1, 8.0
 EITHER = (FGSM(objective="raise"), FGSM(objective="lower"))
-
-
-def side_of(images: Tensor, scenes: list[str | None] | None = None) -> Side:
-    flat = (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    size = images.shape[2]
-    rows = tuple(
-        Row(f"image{i}", Path(f"image{i}"), 0.5, scenes[i] if scenes else None)
-        for i in range(len(images))
-    )
-    pixels = Pixels([(size, size)] * len(images), flat.ravel())
-    return Side(rows, tuple(r.image_id for r in rows), Geometry(size, size), Path(), pixels)
 
 
 def subjects_of(
@@ -65,6 +52,23 @@ def test_on_a_linear_regressor_it_is_the_first_radius_that_is_enough() -> None:
     assert len(set(expected)) > 3
     assert np.inf not in expected
     assert (np.abs(found.scores - found.clean) >= CHANGE).all()
+
+
+class Watched(Linear):
+    """Counts the images whose gradient is asked for."""
+
+    gradients = 0
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        self.gradients += len(images) * images.requires_grad
+        return super().logit(images, noise)
+
+
+def test_an_image_is_attacked_six_times_at_most() -> None:
+    images, regressor = grid_images(40), Watched(scale=0.3)
+    minimal_eps(subjects_of(regressor, EITHER[:1]), side_of(images), CHANGE, LARGEST)
+    self_check = 4
+    assert regressor.gradients <= 6 * len(images) + self_check
 
 
 def test_the_batch_size_changes_nothing() -> None:
