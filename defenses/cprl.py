@@ -21,11 +21,11 @@ from iqabench.api import (
     IncompatibleError,
     Noise,
     Player,
+    Pooled,
     Regressor,
     Site,
     Step,
     TrainState,
-    global_average,
     stable_order,
 )
 
@@ -221,7 +221,7 @@ class ChannelActivation(nn.Module):
         return torch.sigmoid((rank - count / 2 + b * count) / softness)
 
 
-class CPRLNet(Regressor):
+class CPRLNet(Pooled):
     """Backbone with channel activations, average pooling, one linear unit, sigmoid.
 
     Args:
@@ -231,21 +231,19 @@ class CPRLNet(Regressor):
     """
 
     def __init__(self, method: CPRL, backbone: Backbone, sites: tuple[Site, ...]) -> None:
-        super().__init__()
-        self.switch = Switch()
+        switch = Switch()
         for site in sites:
-            make = partial(ChannelActivation, method, site, switch=self.switch)
+            make = partial(ChannelActivation, method, site, switch=switch)
             backbone.replace_activation(site, make)
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.out_channels, 1)
+        super().__init__(backbone)
+        self.switch = switch
         self.stochastic = method.mask == "random"
         self.soft = method.rank != "indices" and method.mask == "own"
 
     def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
         """See ``Regressor.logit``; only ``mask=random`` uses the noise."""
         with self.switch.set(noise=noise):
-            logits: Tensor = self.head(global_average(self.backbone(images))).squeeze(1)
-        return logits
+            return super().logit(images)
 
     def surrogates(self) -> dict[str, Regressor]:
         """Return routes around the mask: as it was first, none at all, and a smooth one."""

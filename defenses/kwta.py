@@ -13,9 +13,9 @@ from iqabench.api import (
     Defense,
     IncompatibleError,
     Noise,
+    Pooled,
     Regressor,
     Site,
-    global_average,
 )
 
 
@@ -49,7 +49,7 @@ class Winners(nn.Module):
         return features * (features >= least)
 
 
-class KWTANet(Regressor):
+class KWTANet(Pooled):
     """Backbone with k-WTA activations, average pooling, one linear unit, sigmoid.
 
     Args:
@@ -62,16 +62,9 @@ class KWTANet(Regressor):
     def __init__(
         self, backbone: Backbone, sites: tuple[Site, ...], share: float, over: str
     ) -> None:
-        super().__init__()
         for site in sites:
             backbone.replace_activation(site, partial(Winners, share, over))
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.out_channels, 1)
-
-    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        """See ``Regressor.logit``; ``noise`` is unused."""
-        logits: Tensor = self.head(global_average(self.backbone(images))).squeeze(1)
-        return logits
+        super().__init__(backbone)
 
     def surrogates(self) -> dict[str, Regressor]:
         """Return the network with its old activations: a gradient without the jumps."""

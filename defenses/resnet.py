@@ -5,34 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
-from iqabench.api import Backbone, Defense, Noise, Regressor, global_average
-
-
-class PooledLinear(Regressor):
-    """Backbone, spatial pooling, one linear unit, sigmoid.
-
-    Args:
-        backbone: Gives features ``(N, C, h, w)``.
-        pool: ``avg`` or ``max`` over the positions.
-        dropout: Share of pooled features dropped in training.
-    """
-
-    def __init__(self, backbone: Backbone, *, pool: str = "avg", dropout: float = 0.0) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.pool = pool
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.out_channels, 1)
-
-    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        """See ``Regressor.logit``; ``noise`` is unused, the method is deterministic."""
-        features = self.backbone(images)
-        pooled = global_average(features) if self.pool == "avg" else torch.amax(features, (2, 3))
-        logits: Tensor = self.head(self.dropout(pooled)).squeeze(1)
-        return logits
+from iqabench.api import Backbone, Defense, Pooled, Regressor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,4 +33,4 @@ class ResNet(Defense):
 
     def build(self, backbone: Backbone) -> Regressor:
         """See ``Defense.build``."""
-        return PooledLinear(backbone, pool=self.pool, dropout=self.dropout)
+        return Pooled(backbone, pool=self.pool, dropout=self.dropout)

@@ -49,7 +49,6 @@ from iqabench.contracts.defense import (
     TrainStep,
     Wrapper,
     evaluation_mode,
-    global_average,
 )
 from iqabench.contracts.label_files import read_csv, read_headings, read_mat, read_number
 from iqabench.contracts.lookup import (
@@ -71,6 +70,7 @@ from iqabench.contracts.objective import (
     Threshold,
     make_goal,
 )
+from iqabench.contracts.pooled import Pooled, global_average
 from iqabench.contracts.regressor import (
     Expectation,
     Regressor,
@@ -111,6 +111,7 @@ __all__ = [
     "Part",
     "Passes",
     "Player",
+    "Pooled",
     "Probed",
     "PublishedCount",
     "Regressor",

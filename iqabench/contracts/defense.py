@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
@@ -167,8 +166,3 @@ class _Evaluation:
             module.training = training
         for parameter in self.trainable:
             parameter.requires_grad_(True)
-
-
-def global_average(features: Tensor) -> Tensor:
-    """Return the spatial mean ``(N, C)`` of features ``(N, C, h, w)``."""
-    return torch.mean(features, dim=(2, 3))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from iqabench.contracts.backbone import Backbone
-from iqabench.contracts.defense import Defense, global_average
+from iqabench.contracts.defense import Defense
 from iqabench.contracts.noise import Noise
+from iqabench.contracts.pooled import global_average
 from iqabench.contracts.regressor import Regressor, RegressorWrapper
 from iqabench.seeding import lent_rng, seed_torch
 
