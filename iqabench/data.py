@@ -58,7 +58,8 @@ class Side:
     def fingerprint(self) -> str:
         """Hash of everything in these images and labels that can change a number."""
         facts = [
-            [r.image_id, h, r.mos, r.scene] for r, h in zip(self.rows, self.hashes, strict=True)
+            [r.image_id, h, r.mos, r.scene, *_answers(r)]
+            for r, h in zip(self.rows, self.hashes, strict=True)
         ]
         geometry = {"resize": self.geometry.resize, "crop": self.geometry.crop}
         return hash_of({"rows": facts, "decoding": PIXELS_VERSION, **geometry})
@@ -67,6 +68,19 @@ class Side:
     def mos(self) -> Tensor:
         """Labels, ``float32``, shape ``(n,)``."""
         return torch.tensor([r.mos for r in self.rows], dtype=torch.float32)
+
+    @cached_property
+    def opinions(self) -> Tensor | None:
+        """Shares of the answers, ``float32``, ``(n, steps)``; None unless all rows have as many."""
+        found = [r.opinions for r in self.rows if r.opinions is not None]
+        alike = len(found) == len(self.rows) and len({len(one) for one in found}) == 1
+        return torch.tensor(found) if alike else None
+
+    @cached_property
+    def spread(self) -> Tensor | None:
+        """Standard deviations of the answers, ``float32``, ``(n,)``; None unless all are known."""
+        found = [r.spread for r in self.rows if r.spread is not None]
+        return torch.tensor(found) if len(found) == len(self.rows) else None
 
     @cached_property
     def image_ids(self) -> list[str]:
@@ -114,6 +128,12 @@ class Side:
     def noise(self, seed: int, numbers: Sequence[int], scope: str) -> Noise:
         """Return the noise of a batch of these images."""
         return Noise(seed, tuple(self.image_ids[i] for i in numbers), scope=scope)
+
+
+def _answers(row: Row) -> list[Any]:
+    """Return what else is known of a row's label; nothing where nothing is."""
+    known = row.opinions is not None or row.spread is not None
+    return [row.opinions, row.spread] if known else []
 
 
 def decode(sides: Iterable[Side], reporter: Reporter) -> None:

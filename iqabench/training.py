@@ -215,7 +215,10 @@ class _Trainer:
         noise = Noise(
             self.training.seed, tuple(self.side.image_ids[i] for i in numbers), step, "train"
         )
-        return Batch(images.to(self.device), self.side.mos[numbers].to(self.device), noise)
+        labels = (self.side.mos, self.side.opinions, self.side.spread)
+        mos, opinions, spread = (t if t is None else t[numbers].to(self.device) for t in labels)
+        assert mos is not None
+        return Batch(images.to(self.device), mos, noise, opinions, spread)
 
     def _step(self, batch: Batch, state: TrainState) -> float:
         """Make one optimizer step for each pair that the defense yields; return the first loss."""

@@ -194,7 +194,7 @@ def write_livec(root: Path) -> Path:
     names = cell([*training, *LIVEC_NAMES], (1169, 1))
     savemat(data / "AllImages_release.mat", {"AllImages_release": names})
     savemat(data / "AllMOS_release.mat", {"AllMOS_release": np.array(livec_scores())[None]})
-    deviations = np.full((1, 1169), 18.0)
+    deviations = np.linspace(10.0, 30.0, 1169)[None]
     savemat(data / "AllStdDev_release.mat", {"AllStdDev_release": deviations})
     return root
 

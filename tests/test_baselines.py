@@ -1,20 +1,22 @@
-"""The paper's robust baselines: LWTA, feature denoising, smooth activations."""
+"""The paper's baselines: NIMA, LWTA, feature denoising, smooth activations."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from support import grid_images, noise_for
 from torch import Tensor, nn
 
-from iqabench.api import NETWORK, Batch, Regressor, TrainState
+from iqabench.api import NETWORK, Batch, Defense, Regressor, TrainState
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
 from iqabench.defenses import denoise
 from iqabench.defenses.denoise import Denoise, Denoising, NonLocal, attend, dot_product, local
 from iqabench.defenses.lwta import LWTA, LWTANet, Race, WinnerTakesAll
+from iqabench.defenses.nima import NIMA, NIMANet, centres, emd, maximum_entropy
 from iqabench.defenses.sat import Smooth
 from iqabench.errors import IncompatibleError, ParamError
 from iqabench.testing import check_defense
@@ -34,8 +36,12 @@ def features(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("method", [LWTA(), LWTA(rule="averaged", samples=2), Denoise()])
-def test_the_contract_is_kept(method: LWTA | Denoise) -> None:
+@pytest.mark.parametrize(
+    "method",
+    [LWTA(), LWTA(rule="averaged", samples=2), Denoise(), NIMA(), NIMA(head="emd", bins=5)],
+    ids=str,
+)
+def test_the_contract_is_kept(method: Defense) -> None:
     check_defense(method)
 
 
@@ -143,6 +149,82 @@ class TestDenoise:
     def test_blocks_stand_after_the_last_four_stages(self) -> None:
         count = sum(isinstance(m, Denoising) for m in net("denoise", "mobilenet_v2").modules())
         assert count == 4
+
+
+class TestNIMA:
+    @pytest.mark.parametrize("bins", [5, 10])
+    def test_the_target_has_the_mean_and_the_spread_that_were_asked_for(self, bins: int) -> None:
+        mean = torch.tensor([0.05, 0.3, 0.5, 0.777, 0.95])
+        spread = torch.tensor([0.15, 0.2, 0.25, 0.15, 0.15])
+        law = maximum_entropy(mean, spread, bins)
+        c = centres(bins)
+        assert torch.allclose(law.sum(1), torch.ones(5, dtype=torch.float64))
+        assert torch.allclose(law @ c, mean.double(), atol=1e-6)
+        variance = law @ c.square() - (law @ c).square()
+        assert torch.allclose(variance.sqrt(), spread.double(), atol=1e-5)
+
+    def test_its_entropy_is_the_largest(self) -> None:
+        law = maximum_entropy(torch.tensor([0.4]), torch.tensor([0.2]), 5)[0]
+        c = centres(5)
+        # Moves that keep sum, mean and variance.
+        moves = torch.linalg.svd(torch.stack([c**0, c, c**2])).Vh[3:]
+
+        def entropy(p: Tensor) -> float:
+            return float(-(p * p.log()).sum())
+
+        for move in moves:
+            for size in (1e-3, -1e-3):
+                assert entropy(law + size * move) < entropy(law)
+
+    def test_a_spread_that_bins_cannot_have_is_raised_and_an_unknown_one_is_the_sos_rule(
+        self,
+    ) -> None:
+        c, mean = centres(5), torch.tensor([0.375, 0.02, 0.98, 0.6])
+        law = maximum_entropy(mean, torch.tensor([0.01, math.nan, math.nan, math.nan]), 5)
+        assert torch.allclose(law @ c, mean.double(), atol=1e-6)
+        variance = float(law[3] @ c.square() - (law[3] @ c).square())
+        assert variance == pytest.approx(0.2 * 0.6 * 0.4, rel=1e-4)
+        outside = maximum_entropy(torch.tensor([0.0, 1.0]), torch.full((2,), math.nan), 10)
+        assert outside.isfinite().all()
+
+    def test_the_distance_of_a_distribution_and_of_mass_moved_by_a_bin(self) -> None:
+        eye = torch.eye(10)
+        assert float(emd(eye[:1], eye[:1])) == pytest.approx(0, abs=1e-5)
+        assert float(emd(eye[3:4], eye[4:5])) == pytest.approx(math.sqrt(1 / 10))
+        assert float(emd(eye[:1], eye[9:])) == pytest.approx(math.sqrt(9 / 10))
+
+    def test_the_score_is_the_mean_of_the_distribution(self) -> None:
+        regressor = net("nima:head=emd,bins=5")
+        assert isinstance(regressor, NIMANet)
+        law = torch.softmax(regressor.outputs(IMAGES), 1)
+        assert torch.allclose(regressor(IMAGES), law @ centres(5).float(), atol=1e-6)
+        assert {k for k in regressor.state_dict() if k.startswith("head")} == {
+            "head.weight",
+            "head.bias",
+        }
+
+    def test_real_answers_are_the_target_where_the_bins_fit(self) -> None:
+        answers = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
+        answers = answers / answers.sum(1, keepdim=True)
+        batch = replace(BATCH, opinions=answers, spread=torch.full((6,), 0.25))
+        assert torch.equal(NIMA(head="emd", bins=5).targets(batch), answers)
+        c = centres(10)
+        made = NIMA(head="emd", bins=10).targets(batch)
+        assert torch.allclose(made @ c, MOS.double(), atol=1e-6)
+        variance = made @ c.square() - (made @ c).square()
+        assert float(variance[2].sqrt()) == pytest.approx(0.25, abs=1e-4)
+
+    def test_the_loss_of_the_distribution_falls_to_nothing_at_the_target(self) -> None:
+        method = NIMA(head="emd", bins=5, dropout=0.0)
+        torch.manual_seed(0)
+        regressor = method.build(BackboneSpec("demo_net", "none").build())
+        assert isinstance(regressor, NIMANet)
+        target = method.targets(BATCH)[:1]
+        regressor.head.weight.data.zero_()  # type: ignore[operator]
+        regressor.head.bias.data.copy_(target[0].log())  # type: ignore[operator]
+        one = Batch(IMAGES[:1], MOS[:1], noise_for(IMAGES[:1]))
+        [(loss, _)] = list(method.train_step(regressor.train(), one, STATE))
+        assert float(loss.detach()) == pytest.approx(0, abs=1e-5)
 
 
 class TestLWTA:

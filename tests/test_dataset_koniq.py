@@ -48,6 +48,28 @@ def test_each_label_file_has_its_own_scale(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", ["scores", "sets"])
+def test_answers_are_shares_of_five_steps_from_counts_or_shares(folder: Path, labels: str) -> None:
+    rows = KonIQ(labels=labels).read(folder).rows  # type: ignore[arg-type]
+    expected = [0, 0, 25 / 105, 73 / 105, 7 / 105]
+    for row in rows:
+        assert row.opinions == pytest.approx(expected, abs=1e-3)
+
+
+def test_answers_that_are_left_out_are_unknown_and_impossible_ones_are_refused(
+    folder: Path,
+) -> None:
+    path = folder / KONIQ_SCORES
+    text = path.read_text()
+    path.write_text(text.replace(",0,0,25,73,7,", ",,0,25,73,7,", 1))
+    assert [row.opinions is None for row in KonIQ(labels="scores").read(folder).rows].count(
+        True
+    ) == 1
+    path.write_text(text.replace(",0,0,25,73,7,", ",-1,0,25,73,7,", 1))
+    with pytest.raises(DataError, match="c1 to c5"):
+        KonIQ(labels="scores").read(folder)
+
+
+@pytest.mark.parametrize("labels", ["scores", "sets"])
 def test_the_official_sets_are_the_split_and_validation_is_trained_on(
     folder: Path, labels: str
 ) -> None:

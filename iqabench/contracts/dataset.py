@@ -54,6 +54,8 @@ class Row:
         scene: The pristine content it was made from; None where every image is its own.
         distortion: Kind of distortion, where known.
         part: Side of the official split, where there is one.
+        opinions: Shares of the answers on a scale of so many steps, lowest first, where published.
+        spread: Standard deviation of the answers on the scale of ``mos``, where published.
     """
 
     image_id: str
@@ -62,6 +64,8 @@ class Row:
     scene: str | None = None
     distortion: str | None = None
     part: Part | None = None
+    opinions: tuple[float, ...] | None = None
+    spread: float | None = None
 
 
 @dataclass(frozen=True)

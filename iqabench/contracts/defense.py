@@ -27,11 +27,16 @@ class Batch:
         images: ``(N, 3, crop, crop)`` in ``[0, 1]``, cropped and flipped already.
         mos: ``(N,)`` in ``[0, 1]``, higher is better.
         noise: All randomness of the step, one stream per image; differs from step to step.
+        opinions: Shares of the answers to each image, ``(N, steps of the scale)``; None unless the
+            data set has them for every image.
+        spread: Standard deviation of the answers, ``(N,)``, on the scale of ``mos``; None likewise.
     """
 
     images: Tensor
     mos: Tensor
     noise: Noise
+    opinions: Tensor | None = None
+    spread: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ class KonIQ(Dataset):
     files hold a column ``MOS`` on different scales, 1 to 5 and 0 to 100, and one is not a linear
     map of the other; both rise with quality. ``koniq10k_distributions_sets.csv`` also holds the
     official sets: if it is there, its test set is tested, and training and validation are trained
-    on, because nothing here is selected on a validation set.
+    on, because nothing here is selected on a validation set. Both hold the answers on the scale of
+    five steps, which methods may train on (``nima:head=emd,bins=5``).
 
     Attributes:
         labels: ``scores`` takes the MOS of ``koniq10k_scores_and_distributions.csv``, ``sets`` that
@@ -103,6 +104,7 @@ class KonIQ(Dataset):
                 path=path,
                 mos=scale(read_number(label["MOS"], source=f"koniq: {scale.source}, {name}")),
                 part=part,
+                opinions=_opinions(label),
             )
             for name, label, path, part in zip(names, labels, paths, sides, strict=True)
         ]
@@ -136,6 +138,21 @@ class KonIQ(Dataset):
                 f" unpack koniq10k_{sizes[-1]}.zip there"
             )
         return {size: found[size] for size in sizes if size in found}
+
+
+def _opinions(label: Mapping[str, str]) -> tuple[float, ...] | None:
+    """Return the shares of the five answers, from counts or shares; None if some are missing."""
+    given = [label.get(f"c{step}", "") for step in range(1, 6)]
+    if not all(given):
+        return None
+    counts = [read_number(text, source=f"koniq: {label['image_name']}, c1 to c5") for text in given]
+    total = sum(counts)
+    if total <= 0 or min(counts) < 0:
+        raise DataError(
+            f"koniq: the answers c1 to c5 to {label['image_name']!r} are {', '.join(given)}; they"
+            " cannot be negative or all 0; take the file as it was published"
+        )
+    return tuple(count / total for count in counts)
 
 
 def _has_labels(folder: Path) -> bool:

@@ -23,7 +23,7 @@ from iqabench.api import (
     resolve_images,
 )
 
-NAMES, SCORES = "AllImages_release", "AllMOS_release"
+NAMES, SCORES, SPREADS = "AllImages_release", "AllMOS_release", "AllStdDev_release"
 MAP = LabelMap(f"LIVE Challenge {SCORES}.mat", low=0.0, high=100.0)
 HOMES = ("livec", "ChallengeDB_release", "LIVE_Challenge")
 PLACES = ("Data", *HOMES)
@@ -75,10 +75,13 @@ class LIVEChallenge(Dataset):
                 " scores; take both from the same release"
             )
         first = _count_training(names)
+        spreads = _spreads(folder, len(names))
         paths = resolve_images(names[first:], images, source="livec")
         rows = [
-            Row(image_id=name, path=path, mos=MAP(score))
-            for name, score, path in zip(names[first:], scores[first:], paths, strict=True)
+            Row(image_id=name, path=path, mos=MAP(score), spread=spread)
+            for name, score, path, spread in zip(
+                names[first:], scores[first:], paths, spreads[first:], strict=True
+            )
         ]
         return Table(rows, MAP)
 
@@ -107,6 +110,19 @@ def _variable(folder: Path, name: str, holds: type[float] | type[str]) -> list[A
             f"livec: {folder / 'Data' / name}.mat is missing; it is part of the release"
         )
     return read_mat(path, name, source="livec", holds=holds)[name]
+
+
+def _spreads(folder: Path, count: int) -> list[float | None]:
+    """Return the standard deviations of the answers; None for all without their file."""
+    if find_near(folder, f"{SPREADS}.mat", *PLACES) is None:
+        return [None] * count
+    found = _variable(folder, SPREADS, float)
+    if len(found) != count:
+        raise DataError(
+            f"livec: {SPREADS}.mat has {len(found)} values for {count} images; take all from the"
+            " same release"
+        )
+    return [value / (MAP.high - MAP.low) for value in found]
 
 
 def _count_training(names: Sequence[str]) -> int:
