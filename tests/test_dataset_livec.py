@@ -41,11 +41,10 @@ def test_the_spread_of_the_answers_is_read_where_it_is_there(folder: Path) -> No
     spreads = [row.spread for row in LIVEChallenge().read(folder).rows]
     assert spreads == pytest.approx((np.linspace(10.0, 30.0, 1169) / 100)[7:].tolist())
     path = folder / "Data" / "AllStdDev_release.mat"
+    savemat(path, {"AllStdDev_release": np.full((1, 1162), 18.0)})
+    assert {row.spread for row in LIVEChallenge().read(folder).rows} == {None}
     path.unlink()
     assert {row.spread for row in LIVEChallenge().read(folder).rows} == {None}
-    savemat(path, {"AllStdDev_release": np.full((1, 1162), 18.0)})
-    with pytest.raises(DataError, match="1162 values for 1169 images"):
-        LIVEChallenge().read(folder)
 
 
 @pytest.mark.parametrize(

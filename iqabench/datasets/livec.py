@@ -112,16 +112,13 @@ def _variable(folder: Path, name: str, holds: type[float] | type[str]) -> list[A
     return read_mat(path, name, source="livec", holds=holds)[name]
 
 
-def _spreads(folder: Path, count: int) -> list[float | None]:
-    """Return the standard deviations of the answers; None for all without their file."""
+def _spreads(folder: Path, count: int) -> Sequence[float | None]:
+    """Return the standard deviations of the answers; None for all without a file that fits."""
     if find_near(folder, f"{SPREADS}.mat", *PLACES) is None:
         return [None] * count
     found = _variable(folder, SPREADS, float)
     if len(found) != count:
-        raise DataError(
-            f"livec: {SPREADS}.mat has {len(found)} values for {count} images; take all from the"
-            " same release"
-        )
+        return [None] * count
     return [value / (MAP.high - MAP.low) for value in found]
 
 
