@@ -61,9 +61,8 @@ def test_answers_that_are_left_out_are_unknown_and_impossible_ones_are_refused(
     path = folder / KONIQ_SCORES
     text = path.read_text()
     path.write_text(text.replace(",0,0,25,73,7,", ",,0,25,73,7,", 1))
-    assert [row.opinions is None for row in KonIQ(labels="scores").read(folder).rows].count(
-        True
-    ) == 1
+    rows = KonIQ(labels="scores").read(folder).rows
+    assert [row.opinions is None for row in rows].count(True) == 1
     path.write_text(text.replace(",0,0,25,73,7,", ",-1,0,25,73,7,", 1))
     with pytest.raises(DataError, match="c1 to c5"):
         KonIQ(labels="scores").read(folder)

@@ -72,6 +72,8 @@ def test_names_without_training_images_are_read(folder: Path) -> None:
     names = cell(LIVEC_NAMES, (1162, 1))
     savemat(folder / "Data" / "AllImages_release.mat", {"AllImages_release": names})
     savemat(folder / "Data" / "AllMOS_release.mat", {"AllMOS_release": livec_scores()[7:]})
+    spreads = np.linspace(10.0, 30.0, 1169)[7:]
+    savemat(folder / "Data" / "AllStdDev_release.mat", {"AllStdDev_release": spreads})
     assert LIVEChallenge().read(folder) == before
 
 
