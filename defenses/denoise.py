@@ -8,16 +8,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the usual name
 from torch.utils.checkpoint import checkpoint
 
-from iqabench.api import Backbone, Defense, Pooled, Regressor
+from iqabench.api import Backbone, Defense, Pooled, Regressor, local_filter
 
 Filter = Literal["softmax", "dot", "mean", "median", "gauss"]
 WEIGHTS = 2**24
 """Attention weights that are held at a time, over all images of a batch: 64 MiB in float32."""
-SIGMA = 0.8
-"""Of the 3 x 3 Gaussian, in positions."""
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -84,19 +81,6 @@ def dot_product(features: Tensor) -> Tensor:
     return (found / count).reshape(features.shape)
 
 
-def local(features: Tensor, kind: str) -> Tensor:
-    """Return a 3 x 3 ``mean``, ``median`` or ``gauss`` filter of every channel; edges repeat."""
-    h, w = features.shape[2:]
-    padded = F.pad(features, (1, 1, 1, 1), mode="replicate")
-    shifted = torch.stack([padded[:, :, y : y + h, x : x + w] for y in range(3) for x in range(3)])
-    if kind == "median":
-        return shifted.median(dim=0).values
-    steps = torch.tensor([-1.0, 0.0, 1.0]).to(features)
-    line = torch.ones_like(steps) if kind == "mean" else torch.exp(-((steps / SIGMA) ** 2) / 2)
-    weights = (line[:, None] * line).flatten()
-    return torch.einsum("k,knchw->nchw", weights / weights.sum(), shifted)
-
-
 class Denoising(nn.Module):
     """``z = x + BN(W D(x))``: the identity at first, because the norm's scale starts at 0.
 
@@ -111,7 +95,9 @@ class Denoising(nn.Module):
         if kind == "softmax":
             self.filter = NonLocal(channels)
         else:
-            self.filter = partial(dot_product) if kind == "dot" else partial(local, kind=kind)
+            self.filter = (
+                partial(dot_product) if kind == "dot" else partial(local_filter, kind=kind)
+            )
         self.mix = nn.Conv2d(channels, channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.norm.weight)

@@ -28,7 +28,7 @@ from iqabench.contracts.attack import (
     SteppedAttack,
     ThreatModel,
 )
-from iqabench.contracts.backbone import Backbone, Role, Site
+from iqabench.contracts.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Role, Site
 from iqabench.contracts.bridge import BridgedAttack, Offer, Value, choose, need_extra
 from iqabench.contracts.component import Component, state
 from iqabench.contracts.dataset import (
@@ -49,6 +49,14 @@ from iqabench.contracts.defense import (
     TrainStep,
     Wrapper,
     evaluation_mode,
+)
+from iqabench.contracts.filters import (
+    LocalFilter,
+    as_jpeg,
+    local_filter,
+    quantised,
+    smooth_jpeg,
+    straight_through,
 )
 from iqabench.contracts.label_files import read_csv, read_headings, read_mat, read_number
 from iqabench.contracts.lookup import (
@@ -80,10 +88,13 @@ from iqabench.contracts.regressor import (
 )
 from iqabench.contracts.slopes import Diverse, Probed, Smoothed
 from iqabench.contracts.transfer import Transferred
+from iqabench.contracts.weights import load_weights
 from iqabench.errors import DataError, IncompatibleError, quoted
 from iqabench.ranking import stable_order
 
 __all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "NETWORK",
     "OBJECTIVES",
     "Access",
@@ -104,6 +115,7 @@ __all__ = [
     "Goal",
     "IncompatibleError",
     "LabelMap",
+    "LocalFilter",
     "Noise",
     "ObjectiveAttack",
     "ObjectiveName",
@@ -133,6 +145,7 @@ __all__ = [
     "Transferred",
     "Value",
     "Wrapper",
+    "as_jpeg",
     "best_of",
     "choose",
     "collect",
@@ -144,12 +157,15 @@ __all__ = [
     "global_average",
     "is_named",
     "keep_better",
+    "load_weights",
+    "local_filter",
     "make_goal",
     "nearby",
     "need_extra",
     "per_image",
     "pixel_gradient",
     "project",
+    "quantised",
     "quoted",
     "random_start",
     "read_csv",
@@ -159,7 +175,9 @@ __all__ = [
     "resolve_images",
     "scores_and_logits",
     "single_steps",
+    "smooth_jpeg",
     "stable_order",
     "state",
+    "straight_through",
     "value_of",
 ]

@@ -7,20 +7,17 @@ before the cut, through torchvision's own names.
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from iqabench.contracts.backbone import Backbone, Role, Site
+from iqabench.contracts.weights import fill, load_state
 from iqabench.demo_net import demo_stages
 from iqabench.errors import UnknownNameError, WeightsError
 from iqabench.files import hash_file
@@ -187,7 +184,7 @@ class BackboneSpec:
         family = BACKBONES[self.name]
         net = family.make()
         if with_weights and self.weights != NO_WEIGHTS:
-            _fill(net, self._state(), f"weights {self.weights} for {self.name}")
+            fill(net, self._state(), _kept(net), f"weights {self.weights} for {self.name}")
         stages = family.cut(net)
         sites, channels = _survey(stages)
         return Backbone(self.name, stages, sites, channels, imagenet_norm=self.imagenet_norm)
@@ -213,53 +210,10 @@ class BackboneSpec:
         return models.get_weight(str(BACKBONES[self.name].weights))
 
 
-def load_state(path: Path) -> Mapping[str, Tensor]:
-    """Read a state dict from ``.safetensors``, or from ``.pth`` without unpickling objects.
-
-    Raises:
-        WeightsError: Missing, damaged, or anything but tensors by name.
-    """
-    _hash(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an old pickle: what is wrong is said below
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as e:
-        why = _first_line(e) or type(e).__name__
-        raise WeightsError(f"weights file {path} cannot be read: {why}") from e
-    except pickle.UnpicklingError as e:
-        raise WeightsError(
-            f"weights file {path} holds more than tensors and is not opened (pickles can run code):"
-            " save the state dict alone, best as .safetensors"
-        ) from e
-    except safetensors.SafetensorError as e:
-        raise WeightsError(f"weights file {path} is damaged: {_first_line(e)}") from e
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not (
-        isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values())
-    ):
-        raise WeightsError(f"weights file {path} holds no state dict (tensors by name)")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
-
-
-def _fill(net: nn.Module, state: Mapping[str, Tensor], shown: str) -> None:
+def _kept(net: nn.Module) -> set[str]:
+    """Return the tensors of a network that are needed: all but its head's and counters."""
     own = net.state_dict()
-    needed = {k for k in own if not k.startswith(_HEADS) and not k.endswith("num_batches_tracked")}
-    if missing := sorted(needed - set(state)):
-        raise WeightsError(
-            f"{shown}: {len(missing)} of {len(needed)} tensors are missing (first: {missing[0]});"
-            " is it another network?"
-        )
-    for key in sorted(needed):
-        if own[key].shape != state[key].shape:
-            raise WeightsError(
-                f"{shown}: {key} has shape {tuple(state[key].shape)},"
-                f" expected {tuple(own[key].shape)}; is it another network?"
-            )
-    net.load_state_dict({k: state[k] for k in own if k in state and k in needed}, strict=False)
+    return {k for k in own if not k.startswith(_HEADS) and not k.endswith("num_batches_tracked")}
 
 
 def _survey(stages: Sequence[nn.Module]) -> tuple[list[Site], list[int]]:
@@ -313,7 +267,3 @@ def _hash(path: Path) -> str:
             f"weights file {path} cannot be read: {e.strerror or e} (give a .pth or .safetensors"
             f" file, '{IMAGENET}' or '{NO_WEIGHTS}')"
         ) from e
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:160]

@@ -16,6 +16,7 @@ import typing
 from collections import defaultdict
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pydantic
@@ -29,8 +30,10 @@ from iqabench.errors import (
     ParamError,
     PluginLoadError,
     UnknownNameError,
+    WeightsError,
     did_you_mean,
 )
+from iqabench.files import hash_file
 from iqabench.specs import Argument, Part, format_part, format_value
 
 C = TypeVar("C", bound=Component)
@@ -176,7 +179,8 @@ class Registry(Generic[C]):
             component = cls(**values)
         except (TypeError, ValueError) as e:
             raise ParamError(f"{shown}: {e}") from e
-        return Named(component, entry.full_name, entry.identity(cls.version))
+        identity = entry.identity(cls.version) + "".join(_contents(component))
+        return Named(component, entry.full_name, identity)
 
     def _load(self, entry: Entry[C]) -> type[C]:
         shown = f"{self.kind} {entry.name!r} ({entry.owner})"
@@ -199,6 +203,22 @@ class Registry(Generic[C]):
             for point in entry_points(group=group):
                 found[point.name].append(Entry(point.name, point))
         return dict(found)
+
+
+def _contents(component: Component) -> Iterable[str]:
+    """Yield what is in the files of a component, for its identity.
+
+    Raises:
+        WeightsError: One cannot be read.
+    """
+    for name in component.files:
+        path = getattr(component, name)
+        if path is not None:
+            try:
+                yield f"#{name}={hash_file(Path(path))[:16]}"
+            except OSError as e:
+                why = e.strerror or e
+                raise WeightsError(f"{name}={path}: the file cannot be read: {why}") from e
 
 
 def _normalise(dist: str) -> str:

@@ -1,24 +1,28 @@
-"""The paper's baselines: NIMA, LWTA, feature denoising, smooth activations."""
+"""The paper's baselines: DBCNN, NIMA, LWTA, feature denoising, smooth activations."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from support import grid_images, noise_for
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from iqabench.api import NETWORK, Batch, Defense, Regressor, TrainState
+from iqabench.api import NETWORK, Batch, Defense, LocalFilter, Regressor, TrainState, local_filter
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
 from iqabench.defenses import denoise
-from iqabench.defenses.denoise import Denoise, Denoising, NonLocal, attend, dot_product, local
+from iqabench.defenses.dbcnn import DBCNN, DBCNNNet, bilinear, scnn_features
+from iqabench.defenses.denoise import Denoise, Denoising, NonLocal, attend, dot_product
 from iqabench.defenses.lwta import LWTA, LWTANet, Race, WinnerTakesAll
 from iqabench.defenses.nima import NIMA, NIMANet, centres, emd, maximum_entropy
-from iqabench.defenses.sat import Smooth
-from iqabench.errors import IncompatibleError, ParamError
+from iqabench.defenses.sat import SAT, Smooth
+from iqabench.errors import IncompatibleError, ParamError, WeightsError
 from iqabench.testing import check_defense
 
 IMAGES = grid_images(size=32)
@@ -38,7 +42,15 @@ def features(*shape: int, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize(
     "method",
-    [LWTA(), LWTA(rule="averaged", samples=2), Denoise(), NIMA(), NIMA(head="emd", bins=5)],
+    [
+        DBCNN(),
+        LWTA(),
+        LWTA(rule="averaged", samples=2),
+        Denoise(),
+        NIMA(),
+        NIMA(head="emd", bins=5),
+        SAT(),
+    ],
     ids=str,
 )
 def test_the_contract_is_kept(method: Defense) -> None:
@@ -136,11 +148,13 @@ class TestDenoise:
         assert torch.allclose(dot_product(x).flatten(2), expected, atol=1e-5)
 
     @pytest.mark.parametrize("kind", ["mean", "median", "gauss"])
-    def test_a_local_filter_keeps_constants_and_looks_one_position_far(self, kind: str) -> None:
-        assert torch.allclose(local(torch.full((1, 2, 5, 5), 3.0), kind), torch.tensor(3.0))
+    def test_a_local_filter_keeps_constants_and_looks_one_position_far(
+        self, kind: LocalFilter
+    ) -> None:
+        assert torch.allclose(local_filter(torch.full((1, 2, 5, 5), 3.0), kind), torch.tensor(3.0))
         spike = torch.zeros(1, 1, 7, 7)
         spike[0, 0, 3, 3] = 1.0
-        found = local(spike, kind)[0, 0]
+        found = local_filter(spike, kind)[0, 0]
         assert (found[:2] == 0).all()
         middle, beside = float(found[3, 3]), float(found[3, 4])
         expected = {"mean": 1 / 9, "median": 0.0, "gauss": middle * math.exp(-1 / (2 * 0.8**2))}
@@ -149,6 +163,75 @@ class TestDenoise:
     def test_blocks_stand_after_the_last_four_stages(self) -> None:
         count = sum(isinstance(m, Denoising) for m in net("denoise", "mobilenet_v2").modules())
         assert count == 4
+
+
+class TestDBCNN:
+    def test_the_bilinear_vector_is_the_mean_outer_product_rooted_and_of_unit_length(self) -> None:
+        u, v = features(2, 5, 4, 3).relu(), features(2, 7, 4, 3, seed=1).relu()
+        found = bilinear(u, v)
+        product = torch.einsum("ncij,ndij->ncd", u, v) / 12
+        assert found.shape == (2, 35)
+        assert torch.allclose(found.norm(dim=1), torch.ones(2))
+        expected = F.normalize((product + 1e-8).sqrt().flatten(1), dim=1)
+        assert torch.allclose(found, expected, atol=1e-6)
+
+    def test_negative_products_keep_their_sign(self) -> None:
+        u, v = -torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+        assert float(bilinear(u, v)) == pytest.approx(-1)
+        grad = torch.zeros(1, 2, 2, 2, requires_grad=True)
+        (slope,) = torch.autograd.grad(bilinear(grad, features(1, 3, 2, 2)).sum(), grad)
+        assert slope.isfinite().all()
+
+    def test_on_vgg16_it_has_the_published_size(self) -> None:
+        regressor = net("dbcnn", "vgg16")
+        assert isinstance(regressor, DBCNNNet)
+        assert regressor.head.in_features == 65_536
+        images = grid_images(1, 64)
+        assert regressor.backbone(images).shape == (1, 512, 4, 4)
+        assert regressor.scnn(images).shape == (1, 128, 4, 4)
+
+    @pytest.mark.parametrize(
+        ("training", "epoch", "whole"),
+        [("two_stage", 1, False), ("two_stage", 2, True), ("single_stage", 0, True)],
+    )
+    def test_the_linear_unit_learns_first_and_then_everything(
+        self, training: Literal["two_stage", "single_stage"], epoch: int, whole: bool
+    ) -> None:
+        method = DBCNN(training=training)
+        regressor = method.build(BackboneSpec("demo_net", "none").build()).train()
+        [(loss, player)] = list(method.train_step(regressor, BATCH, TrainState(epoch, epoch, 5, 5)))
+        assert player == NETWORK
+        names, parameters = zip(*regressor.named_parameters(), strict=True)
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        learn = {name for name, g in zip(names, found, strict=True) if g is not None}
+        assert learn == (set(names) if whole else {"head.weight", "head.bias"})
+        with torch.no_grad():
+            expected = F.mse_loss(regressor(IMAGES), MOS)
+        assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)
+
+    def test_weights_of_the_second_branch_come_from_a_file(self, tmp_path: Path) -> None:
+        torch.manual_seed(5)
+        source = scnn_features()
+        path = tmp_path / "scnn.pkl"
+        published = {f"module.features.{k}": v for k, v in source.state_dict().items()}
+        torch.save(published | {"module.classifier.weight": torch.zeros(39, 256)}, path)
+        regressor = net(f"dbcnn:scnn={path}")
+        assert isinstance(regressor, DBCNNNet)
+        for key, value in source.state_dict().items():
+            assert torch.equal(regressor.scnn.state_dict()[key], value)
+        assert Chain.parse(f"dbcnn:scnn={path}").identities != Chain.parse("dbcnn").identities
+        before = Chain.parse(f"dbcnn:scnn={path}").identities
+        torch.save(published | {"module.classifier.weight": torch.ones(39, 256)}, path)
+        assert Chain.parse(f"dbcnn:scnn={path}").identities != before
+
+    def test_a_file_that_is_not_there_or_of_another_network_is_refused(
+        self, tmp_path: Path
+    ) -> None:
+        with pytest.raises(WeightsError, match="No such file"):
+            Chain.parse(f"dbcnn:scnn={tmp_path / 'none.pth'}")
+        torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+        with pytest.raises(WeightsError, match="is it another network"):
+            net(f"dbcnn:scnn={tmp_path / 'other.pth'}")
 
 
 class TestNIMA:

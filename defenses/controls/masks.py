@@ -7,18 +7,15 @@ draw, a score that depends on the batch.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from iqabench.api import Noise, Regressor, RegressorWrapper, Wrapper
+from iqabench.api import Noise, Regressor, RegressorWrapper, Wrapper, as_jpeg, quantised
 
 
 class Seen(RegressorWrapper):
@@ -82,8 +79,7 @@ class QuantisedInput(Wrapper):
 
     def wrap(self, regressor: Regressor) -> Regressor:
         """See ``Wrapper.wrap``."""
-        steps = self.levels - 1
-        return Seen(regressor, lambda images: (images * steps).round() / steps)
+        return Seen(regressor, lambda images: quantised(images, self.levels))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +96,7 @@ class JPEGInput(Wrapper):
 
     def wrap(self, regressor: Regressor) -> Regressor:
         """See ``Wrapper.wrap``."""
-        return Seen(regressor, self._stored)
-
-    def _stored(self, images: Tensor) -> Tensor:
-        read = [self._one(image) for image in images.detach().cpu()]
-        return torch.stack(read).to(images) + 0 * images
-
-    def _one(self, image: Tensor) -> Tensor:
-        pixels = (image * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=self.quality)
-        read = np.asarray(Image.open(file), dtype=np.float32) / 255
-        return torch.from_numpy(read).permute(2, 0, 1)
+        return Seen(regressor, lambda images: as_jpeg(images, self.quality) + 0 * images)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,8 @@ class Component(ABC):
     """Year of that paper."""
     version: ClassVar[int] = 1
     """Raise it when the same parameters would give other numbers; it is part of every key."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Parameters that are paths of files; what is in them is part of every key."""
     positional: ClassVar[str | None] = None
     """The parameter that a leading value without a key goes to (``art:FastGradientMethod``)."""
 

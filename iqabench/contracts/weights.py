@@ -1,0 +1,102 @@
+"""Weights from files: tensors by name, never objects."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from iqabench.errors import WeightsError
+
+
+def load_state(path: Path) -> Mapping[str, Tensor]:
+    """Read a state dict from ``.safetensors``, or from a file of torch without unpickling objects.
+
+    Raises:
+        WeightsError: Missing, damaged, or anything but tensors by name.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as e:
+        raise WeightsError(f"weights file {path} cannot be read: {e.strerror or e}") from e
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an old pickle: what is wrong is said below
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as e:
+        why = first_line(e) or type(e).__name__
+        raise WeightsError(f"weights file {path} cannot be read: {why}") from e
+    except pickle.UnpicklingError as e:
+        raise WeightsError(
+            f"weights file {path} holds more than tensors and is not opened (pickles can run code):"
+            " save the state dict alone, best as .safetensors"
+        ) from e
+    except safetensors.SafetensorError as e:
+        raise WeightsError(f"weights file {path} is damaged: {first_line(e)}") from e
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not (
+        isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values())
+    ):
+        raise WeightsError(f"weights file {path} holds no state dict (tensors by name)")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def load_weights(module: nn.Module, path: Path, *, shown: str, within: str = "") -> None:
+    """Fill a module from a file that holds all its tensors.
+
+    Args:
+        module: What is filled.
+        path: ``.safetensors``, or a state dict of torch.
+        shown: What people call the module.
+        within: Prefix of its names in the file, without the dot; names without it will do too.
+
+    Raises:
+        WeightsError: As ``load_state``, or the file is of another network.
+    """
+    state = load_state(path)
+    prefix = f"{within}."
+    if within and any(key.startswith(prefix) for key in state):
+        state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    needed = {k for k in module.state_dict() if not k.endswith("num_batches_tracked")}
+    fill(module, state, needed, f"weights {path} for {shown}")
+
+
+def fill(net: nn.Module, state: Mapping[str, Tensor], needed: Iterable[str], shown: str) -> None:
+    """Copy tensors into a network.
+
+    Args:
+        net: The network.
+        state: Tensors by name.
+        needed: Names that have to be there; others are left as they are.
+        shown: What is filled from where, for messages.
+
+    Raises:
+        WeightsError: Some are missing, or of another shape.
+    """
+    own, needed = net.state_dict(), set(needed)
+    if missing := sorted(needed - set(state)):
+        raise WeightsError(
+            f"{shown}: {len(missing)} of {len(needed)} tensors are missing (first: {missing[0]});"
+            " is it another network?"
+        )
+    for key in sorted(needed):
+        if own[key].shape != state[key].shape:
+            raise WeightsError(
+                f"{shown}: {key} has shape {tuple(state[key].shape)},"
+                f" expected {tuple(own[key].shape)}; is it another network?"
+            )
+    net.load_state_dict({k: state[k] for k in own if k in needed}, strict=False)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, not too long."""
+    return str(error).strip().split("\n")[0][:160]
