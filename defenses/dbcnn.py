@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -106,9 +107,8 @@ class DBCNN(Defense):
     **not** DBCNN, and its label says ``scnn=none``.
 
     Deviations: stages share the recipe's epochs, optimizer and rate (AdamW in place of SGD, then
-    Adam);
-    crops of the recipe in place of whole images; the last weights count, where the published script
-    keeps those that were best on the test set.
+    Adam); crops of the recipe in place of whole images; the last weights count, where the published
+    script keeps those that were best on the test set.
 
     Attributes:
         scnn: File of S-CNN's weights (``scnn.pkl`` of the authors, or what ``iqabench train-scnn``
@@ -121,10 +121,13 @@ class DBCNN(Defense):
     summary = "two branches, one for synthetic distortions, pooled bilinearly"
     paper = "https://arxiv.org/abs/1907.02665"
     year = 2020
-    files = ("scnn",)
 
     scnn: str | None = None
     training: Literal["two_stage", "single_stage"] = "two_stage"
+
+    def contents(self) -> Mapping[str, Path]:
+        """See ``Component.contents``."""
+        return {} if self.scnn is None else {"scnn": Path(self.scnn)}
 
     def build(self, backbone: Backbone) -> Regressor:
         """See ``Defense.build``.

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from iqabench.api import Backbone, Defense, Noise, Player, Regressor, choose, need_extra
+from iqabench.api import Backbone, Defense, Player, Pretrained, Regressor, choose, need_extra
 
 
 @dataclass(frozen=True)
@@ -51,29 +50,6 @@ REFUSED = {
 }
 
 
-class Metric(Regressor):
-    """A metric of pyiqa on the score's scale: no head is squashed, so [0, 1] is nominal.
-
-    Args:
-        metric: What pyiqa made; images ``(N, 3, H, W)`` in ``[0, 1]`` to ``(N,)`` or ``(N, 1)``.
-        scale: What its values mean.
-    """
-
-    def __init__(self, metric: torch.nn.Module, scale: Range) -> None:
-        super().__init__()
-        self.metric = metric
-        self.scale = scale
-
-    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        """See ``Regressor.logit``; ``noise`` is unused, the offered metrics draw nothing."""
-        values: Tensor = self.metric(images).reshape(len(images)).float()
-        return (values - self.scale.low) / (self.scale.high - self.scale.low)
-
-    def squash(self, logits: Tensor) -> Tensor:
-        """See ``Regressor.squash``; the metric's own value is the score."""
-        return logits
-
-
 @dataclass(frozen=True, kw_only=True)
 class PyIQA(Defense):
     """A metric of pyiqa with its published weights, used as it is.
@@ -109,7 +85,8 @@ class PyIQA(Defense):
             loss_reduction="none",
             device=torch.device("cpu"),
         )
-        return Metric(metric, OFFERED[self.metric])
+        scale = OFFERED[self.metric]
+        return Pretrained(metric, scale.low, scale.high)
 
     def players(self, regressor: Regressor) -> dict[str, Player]:
         """Return none: nothing is trained."""

@@ -79,6 +79,7 @@ from iqabench.contracts.objective import (
     make_goal,
 )
 from iqabench.contracts.pooled import Pooled, global_average
+from iqabench.contracts.pretrained import Pretrained
 from iqabench.contracts.regressor import (
     Expectation,
     Regressor,
@@ -89,7 +90,7 @@ from iqabench.contracts.regressor import (
 from iqabench.contracts.slopes import Diverse, Probed, Smoothed
 from iqabench.contracts.transfer import Transferred
 from iqabench.contracts.weights import load_weights
-from iqabench.errors import DataError, IncompatibleError, quoted
+from iqabench.errors import DataError, IncompatibleError, WeightsError, quoted
 from iqabench.ranking import stable_order
 
 __all__ = [
@@ -124,6 +125,7 @@ __all__ = [
     "Passes",
     "Player",
     "Pooled",
+    "Pretrained",
     "Probed",
     "PublishedCount",
     "Regressor",
@@ -144,6 +146,7 @@ __all__ = [
     "TrainStep",
     "Transferred",
     "Value",
+    "WeightsError",
     "Wrapper",
     "as_jpeg",
     "best_of",

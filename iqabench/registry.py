@@ -16,7 +16,6 @@ import typing
 from collections import defaultdict
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pydantic
@@ -177,10 +176,10 @@ class Registry(Generic[C]):
         values = dict(_values(cls, part.arguments, shown))
         try:
             component = cls(**values)
+            contents = "".join(_contents(component))
         except (TypeError, ValueError) as e:
             raise ParamError(f"{shown}: {e}") from e
-        identity = entry.identity(cls.version) + "".join(_contents(component))
-        return Named(component, entry.full_name, identity)
+        return Named(component, entry.full_name, entry.identity(cls.version) + contents)
 
     def _load(self, entry: Entry[C]) -> type[C]:
         shown = f"{self.kind} {entry.name!r} ({entry.owner})"
@@ -211,14 +210,11 @@ def _contents(component: Component) -> Iterable[str]:
     Raises:
         WeightsError: One cannot be read.
     """
-    for name in component.files:
-        path = getattr(component, name)
-        if path is not None:
-            try:
-                yield f"#{name}={hash_file(Path(path))[:16]}"
-            except OSError as e:
-                why = e.strerror or e
-                raise WeightsError(f"{name}={path}: the file cannot be read: {why}") from e
+    for name, path in component.contents().items():
+        try:
+            yield f"#{name}={hash_file(path)[:16]}"
+        except OSError as e:
+            raise WeightsError(f"{name}={path}: cannot be read: {e.strerror or e}") from e
 
 
 def _normalise(dist: str) -> str:

@@ -6,7 +6,9 @@ import copy
 import dataclasses
 import inspect
 from abc import ABC
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from typing_extensions import Self
@@ -30,8 +32,6 @@ class Component(ABC):
     """Year of that paper."""
     version: ClassVar[int] = 1
     """Raise it when the same parameters would give other numbers; it is part of every key."""
-    files: ClassVar[tuple[str, ...]] = ()
-    """Parameters that are paths of files; what is in them is part of every key."""
     positional: ClassVar[str | None] = None
     """The parameter that a leading value without a key goes to (``art:FastGradientMethod``)."""
 
@@ -50,6 +50,14 @@ class Component(ABC):
     def parameters(self) -> dict[str, Any]:
         """Return every parameter with its value, defaults filled in."""
         return {f.name: getattr(self, f.name) for f in self.parameter_fields()}
+
+    def contents(self) -> Mapping[str, Path]:
+        """Return the files that decide what this component computes; they are part of every key.
+
+        Raises:
+            ValueError: A parameter that names one is missing.
+        """
+        return {}
 
     def with_state(self, **values: Any) -> Self:
         """Return a copy that carries ``values`` in its ``state()`` fields.
