@@ -77,22 +77,27 @@ class ModuleMetric(OwnMetric):
     summary = "a trained metric of your own: a class and a weights file"
     positional = "target"
 
-    target: str = ""
+    target: str | None = None
     weights: str | None = None
 
     def contents(self) -> Mapping[str, Path]:
         """See ``Component.contents``: the class's own file, and the weights."""
-        files = {"source": Path(inspect.getfile(self._class()))}
+        if self.target is None:
+            return {}
+        files = {"source": Path(inspect.getfile(self._class(self.target)))}
         return files if self.weights is None else files | {"weights": Path(self.weights)}
 
     def metric(self) -> nn.Module:
         """Return the class's instance with its weights.
 
         Raises:
+            IncompatibleError: No class was given.
             WeightsError: The file is missing, damaged, or of another network.
         """
+        if self.target is None:
+            raise IncompatibleError("defense 'module': give its class, module:package.mod:Class")
         try:
-            made = self._class()()
+            made = self._class(self.target)()
         except Exception as e:  # it is the user's
             raise WeightsError(
                 f"{self.target} cannot be made without arguments: {type(e).__name__}: {e}"
@@ -101,20 +106,21 @@ class ModuleMetric(OwnMetric):
             load_weights(made, Path(self.weights), shown=self.target)
         return made
 
-    def _class(self) -> type[nn.Module]:
-        module, _, name = self.target.partition(":")
+    @staticmethod
+    def _class(target: str) -> type[nn.Module]:
+        module, _, name = target.partition(":")
         if not (module and name):
-            raise ValueError(f"write module:package.mod:Class, got {self.target!r}")
+            raise ValueError(f"write module:package.mod:Class, got {target!r}")
         here = str(Path.cwd())
         sys.path.insert(0, here)
         try:
             found: Any = getattr(importlib.import_module(module), name)
         except Exception as e:  # importing runs the user's code
-            raise ValueError(f"{self.target} does not import: {type(e).__name__}: {e}") from e
+            raise ValueError(f"{target} does not import: {type(e).__name__}: {e}") from e
         finally:
             sys.path.remove(here)
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
-            raise ValueError(f"{self.target} is {found!r}, not a class derived from nn.Module")
+            raise ValueError(f"{target} is {found!r}, not a class derived from nn.Module")
         return found
 
 
@@ -134,20 +140,21 @@ class ExportedMetric(OwnMetric):
     summary = "a trained metric of your own: a program saved by torch.export"
     positional = "program"
 
-    program: str = ""
+    program: str | None = None
 
     def contents(self) -> Mapping[str, Path]:
         """See ``Component.contents``."""
-        if not self.program:
-            raise ValueError("write exported:FILE.pt2")
-        return {"program": Path(self.program)}
+        return {} if self.program is None else {"program": Path(self.program)}
 
     def metric(self) -> nn.Module:
         """Return the program as a module.
 
         Raises:
+            IncompatibleError: No program was given.
             WeightsError: The file is missing, or no exported program.
         """
+        if self.program is None:
+            raise IncompatibleError("defense 'exported': give its file, exported:FILE.pt2")
         try:
             program = torch.export.load(self.program).module()
         except Exception as e:  # a damaged archive may fail anywhere

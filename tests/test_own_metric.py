@@ -117,14 +117,12 @@ def test_what_is_in_the_files_is_part_of_every_key(here: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "error", "why"),
     [
-        ("module", ParamError, "write module:package.mod:Class"),
         ("module:my_metrics.net", ParamError, "write module:package.mod:Class"),
         ("module:my_metrics.net:Nothing", ParamError, "does not import: AttributeError"),
         ("module:no_such_module:Metric", ParamError, "does not import: ModuleNotFoundError"),
         ("module:my_metrics.net:number", ParamError, "not a class derived from nn.Module"),
         ("module:my_metrics.net:Metric,worst=1", ParamError, "worst and best are both 1"),
         ("module:my_metrics.net:Metric,weights=none.pth", WeightsError, "No such file"),
-        ("exported", ParamError, "write exported:FILE.pt2"),
         ("exported:none.pt2", WeightsError, "No such file"),
         ("at+module:my_metrics.net:Metric", IncompatibleError, "is not trained"),
     ],
@@ -135,6 +133,12 @@ def test_a_wrong_request_says_what_to_write(
     with pytest.raises(error, match=why) as caught:
         Chain.parse(spec)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["module", "exported"])
+def test_a_name_without_its_file_says_what_to_write(name: str) -> None:
+    with pytest.raises(IncompatibleError, match=f"{name}:"):
+        scores(name)
 
 
 def test_what_cannot_be_made_or_filled_is_said(here: Path) -> None:
