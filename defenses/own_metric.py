@@ -17,6 +17,7 @@ from torch import nn
 from iqabench.api import (
     Backbone,
     Defense,
+    IncompatibleError,
     Player,
     Pretrained,
     Regressor,
