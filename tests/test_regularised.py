@@ -1,4 +1,4 @@
-"""k-WTA, the gradient-norm penalty, and training on noisy images."""
+"""k-WTA, the gradient-norm penalty, TRADES, and training on noisy images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from iqabench.chains import Chain
 from iqabench.defenses.kwta import KWTA, Winners
 from iqabench.defenses.noise_augmentation import NoiseAugmentation
 from iqabench.defenses.nt import NormTraining
+from iqabench.defenses.trades import TRADES
 from iqabench.errors import ParamError
 
 IMAGES = grid_images()
@@ -107,6 +108,41 @@ def test_descending_the_penalty_shrinks_the_gradient() -> None:
     assert norm() < 0.98 * before
 
 
+def test_trades_adds_what_the_score_moves_at_most() -> None:
+    before = losses(inner(BATCH, STATE))
+    method = TRADES(beta=2.0, eps_255=4, steps=3, step=1.0)
+    found = losses(method.train_step(inner, Linear(), BATCH, STATE))
+    regressor = Linear()
+    reach = 4 / 255 * float(regressor.weight.abs().sum())
+    logits = regressor.logit(IMAGES)
+    # The inner steps climb the logit: up or down alike on a linear one, wherever the start leads.
+    moved = torch.stack([(logits + s * reach).sigmoid() - logits.sigmoid() for s in (1, -1)])
+    low, high = (float(x.mean()) for x in (moved.square().amin(0), moved.square().amax(0)))
+    assert 2 * low - 1e-6 <= found[NETWORK] - before[NETWORK] <= 2 * high + 1e-6
+    assert found["other"] == before["other"]
+
+
+def test_trades_makes_scores_stay() -> None:
+    torch.manual_seed(0)
+    regressor = Chain.parse("resnet").build(BackboneSpec("demo_net", "none").build()).eval()
+    images = grid_images(size=32)
+    batch = Batch(images, MOS, noise_for(images))
+    method = TRADES(beta=1.0, eps_255=8, steps=2)
+
+    def nothing(batch: Batch, state: TrainState) -> Step:
+        yield F.mse_loss(regressor(batch.images), batch.mos) * 0, NETWORK
+
+    optimizer = torch.optim.Adam(regressor.parameters(), lr=1e-3)
+    seen = []
+    for _ in range(6):
+        for loss, _ in method.train_step(nothing, regressor, batch, STATE):
+            seen.append(float(loss.detach()))
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+    assert seen[-1] < 0.9 * seen[0]
+
+
 def test_noise_augmentation_shows_noisy_images_and_the_same_ones_again() -> None:
     seen: list[Batch] = []
 
@@ -127,6 +163,8 @@ def test_noise_augmentation_shows_noisy_images_and_the_same_ones_again() -> None
     [
         ("kwta:share=0", "share"),
         ("kwta:share=2", "share"),
+        ("trades:beta=-1+resnet", "beta"),
+        ("trades:steps=0+resnet", "steps"),
         ("nt:weight=-1+resnet", "weight"),
         ("nt:h_255=0+resnet", "h_255"),
         ("noise_augmentation:sigma_255=-1+resnet", "sigma_255"),
