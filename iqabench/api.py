@@ -30,6 +30,7 @@ from iqabench.contracts.attack import (
 )
 from iqabench.contracts.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Role, Site
 from iqabench.contracts.bridge import BridgedAttack, Offer, Value, choose, need_extra
+from iqabench.contracts.certificate import Certifiable, Certificate, median_bounds
 from iqabench.contracts.component import Component, state
 from iqabench.contracts.dataset import (
     Dataset,
@@ -105,6 +106,8 @@ __all__ = [
     "Backbone",
     "Batch",
     "BridgedAttack",
+    "Certifiable",
+    "Certificate",
     "Climb",
     "Component",
     "DataError",
@@ -163,6 +166,7 @@ __all__ = [
     "load_weights",
     "local_filter",
     "make_goal",
+    "median_bounds",
     "nearby",
     "need_extra",
     "per_image",
