@@ -49,13 +49,12 @@ class Purified(RegressorWrapper):
         """Return each way through the filter with each way through what is inside."""
         inside = {"": self.inner, **self.inner.surrogates()}
         ways = self.twins or {"": self.purify}
-        found = {
+        return {
             "+".join(name for name in (way, route) if name): Purified(regressor, purify)
             for way, purify in ways.items()
             for route, regressor in inside.items()
+            if route or purify != self.purify  # the regressor itself is no way around it
         }
-        found.pop("", None)  # the regressor itself
-        return dict(found)
 
 
 class Noisy(RegressorWrapper):

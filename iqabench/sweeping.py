@@ -93,9 +93,14 @@ def routes(attack: Attack, regressor: Regressor, draws: int) -> dict[str, Regres
         regressor: The defended regressor.
         draws: Passes averaged for a stochastic one.
     """
-    real = Expectation(regressor, draws=draws) if regressor.stochastic else regressor
     if attack.access != "white-box":
-        return {OWN: real}
+        return {OWN: Expectation(regressor, draws=draws) if regressor.stochastic else regressor}
+    return gradient_routes(regressor, draws)
+
+
+def gradient_routes(regressor: Regressor, draws: int) -> dict[str, Regressor]:
+    """Return every way to a regressor's gradient, by name; see ``routes``."""
+    real = Expectation(regressor, draws=draws) if regressor.stochastic else regressor
     found = {OWN: regressor, **{n: Routed(real, s) for n, s in real.surrogates().items()}}
     if regressor.stochastic:
         found |= {OWN: Expectation(regressor, draws=1), EXPECTATION: real}

@@ -8,10 +8,16 @@ import types
 import typing
 from typing import Any
 
+from iqabench.backbones import NO_WEIGHTS, BackboneSpec
+from iqabench.chains import Chain
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.dataset import Dataset
-from iqabench.contracts.defense import Wrapper
+from iqabench.contracts.defense import Defense, Wrapper
 from iqabench.registry import Registry, parameter_types
+from iqabench.seeding import lent_rng
+from iqabench.sweeping import gradient_routes
+
+SMALL = "demo_net"
 
 
 def describe(registry: Registry[Any], name: str) -> dict[str, Any]:
@@ -41,6 +47,8 @@ def describe(registry: Registry[Any], name: str) -> dict[str, Any]:
         facts |= {"threat_model": cls.threat_model, "access": cls.access, "fits": cls.needs_fit}
     if issubclass(cls, Wrapper):
         facts |= {"wraps": True, "changes_training": cls.changes_training}
+    if issubclass(cls, Defense | Wrapper):
+        facts |= _how_to_attack(cls, name)
     if issubclass(cls, Dataset):
         facts |= {
             "title": cls.title,
@@ -50,6 +58,24 @@ def describe(registry: Registry[Any], name: str) -> dict[str, Any]:
             "proxy_labels": cls.proxy_labels,
         }
     return facts
+
+
+def _how_to_attack(cls: type[Defense | Wrapper], name: str) -> dict[str, Any]:
+    """Return whether a defense is stochastic, and its gradient's routes, with its defaults.
+
+    A network has to be built to know; nothing is known of what comes trained, or does not build.
+    """
+    unknown: dict[str, Any] = {"stochastic": None, "routes": None}
+    if issubclass(cls, Defense) and not cls.trains:
+        return unknown
+    text = f"{name}+resnet" if issubclass(cls, Wrapper) else name
+    try:
+        with lent_rng():
+            regressor = Chain.parse(text).build(BackboneSpec(SMALL, NO_WEIGHTS).build()).eval()
+        routes = list(gradient_routes(regressor, 1))
+    except Exception:  # a plugin may raise anything, and is listed all the same
+        return unknown
+    return {"stochastic": regressor.stochastic, "routes": routes}
 
 
 def _allowed(annotation: Any) -> str:

@@ -51,6 +51,9 @@ def _text(facts: dict[str, Any]) -> str:
     ]
     extra = ("threat_model", "access", "wraps", "changes_training", "homepage", "licence")
     lines += [f"  {key.replace('_', ' ')}  {facts[key]}" for key in extra if key in facts]
+    if facts.get("routes"):
+        draws = "draws random numbers; " if facts["stochastic"] else ""
+        lines.append(f"  attacked  {draws}gradient routes: {', '.join(facts['routes'])}")
     lines.append("  parameters" + ("" if facts["parameters"] else "  none"))
     lines += [
         f"    {name} = {p['default']}  ({p['type']})" for name, p in facts["parameters"].items()
