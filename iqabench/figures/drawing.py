@@ -134,7 +134,7 @@ def draw_channels(channels: Channels, words: Words) -> Figure:
     size = (7.6, 4.6 + more)
     figure = _figure(size)
     upper, lower = figure.subplots(
-        2, 1, sharex=True, gridspec_kw={"height_ratios": (2.2, 1), "hspace": 0.14}
+        2, 1, sharex=True, gridspec_kw={"height_ratios": (2.2, 1), "hspace": 0.26}
     )
     figure.subplots_adjust(
         left=0.85 / size[0],
@@ -163,7 +163,15 @@ def draw_channels(channels: Channels, words: Words) -> Figure:
         label="of an image, mean of |change|",
     )
     lower.set_ylabel("change", fontsize=9, color=LIGHT.faint)
-    lower.legend(loc="upper right", frameon=False, fontsize=8.5, labelcolor=LIGHT.ink)
+    lower.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 0.97),
+        borderaxespad=0,
+        ncols=2,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=LIGHT.ink,
+    )
     lower.set_xlabel(
         "channels by natural magnitude, descending", fontsize=9, color=LIGHT.faint, labelpad=4
     )
