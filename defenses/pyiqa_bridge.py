@@ -66,6 +66,7 @@ class PyIQA(Defense):
 
     summary = "a pretrained metric of pyiqa, used as it is (non-commercial; docs/bridges.md)"
     paper = "https://arxiv.org/abs/2208.14818"
+    year = 2022
     positional = "metric"
     trains = False
 

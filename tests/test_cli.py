@@ -216,6 +216,17 @@ def test_what_is_installed_is_listed_and_shown(capsys: pytest.CaptureFixture[str
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"fgsm", "pgd", "score_reflection"} <= {a["name"] for a in found["attacks"]}
+    defenses = {d["name"]: d for d in found["defenses"]}
+    for name, entry in defenses.items():
+        assert "error" not in entry or name == "pyiqa"  # an extra, refused with its install command
+        assert entry.get("year") or not entry.get("paper"), name
+    how = {n: (d.get("stochastic"), d.get("routes")) for n, d in defenses.items()}
+    assert how["resnet"] == (False, ["own"])
+    assert how["jpeg"] == (False, ["own", "identity", "smooth_jpeg"])
+    assert how["lwta"] == (True, ["own", "mean_field", "warm", "expectation"])
+    assert how["module"] == (None, None)
+    assert main(["show", "noise"]) == 0
+    assert "draws random numbers; gradient routes: own, expectation" in capsys.readouterr().out
     assert main(["show", "pgd"]) == 0
     assert "steps = 10" in capsys.readouterr().out
     assert main(["show", "pdg"]) == 2

@@ -62,7 +62,7 @@ def load(skeleton: Skeleton, folder: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "name", ["foo", "My-own_net2", "noise", "objective", "image", "MAP", "NAME", "LABELS"]
+    "name", ["foo", "My-own_net2", "eps", "objective", "image", "MAP", "NAME", "LABELS"]
 )
 def test_what_is_written_keeps_its_contract(
     kind: Kind, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -86,7 +86,7 @@ def test_ruff_has_nothing_to_say_about_short_and_long_names() -> None:
     pytest.importorskip("ruff")
     assert len(LONG) == LONGEST
     for kind in KINDS:
-        for name in ("x", "foo", "noise", "Test-net", LONG):
+        for name in ("x", "foo", "eps", "Test-net", LONG):
             assert main(["new", kind, name, "--out", f"{kind}-{name}"]) == 0
     ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
     chosen = ("--extend-select", ",".join(ours["select"]), "--ignore", ",".join(ours["ignore"]))
