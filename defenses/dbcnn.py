@@ -111,8 +111,7 @@ class DBCNN(Defense):
     script keeps those that were best on the test set.
 
     Attributes:
-        scnn: File of S-CNN's weights (``scnn.pkl`` of the authors, or what ``iqabench train-scnn``
-            wrote); none starts from nothing.
+        scnn: File of S-CNN's weights, such as the authors' ``scnn.pkl``; none starts from nothing.
         training: ``two_stage`` trains the linear unit alone in the first half of the epochs, then
             everything (the paper); ``single_stage`` trains everything from the start (as the code
             of CPRL's authors).
