@@ -69,7 +69,7 @@ class Named(Generic[C]):
             for key, value in self.component.parameters().items()
             if format_value(value) != format_value(defaults[key])
         }
-        return format_part(self.name, given)
+        return format_part(self.name, given, self.component.positional)
 
 
 @dataclasses.dataclass(frozen=True)

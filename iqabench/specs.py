@@ -112,17 +112,31 @@ def _split(text: str, separator: str, whole: str) -> Iterator[str]:
     yield piece
 
 
-def format_part(name: str, parameters: Mapping[str, Any]) -> str:
+def format_part(name: str, parameters: Mapping[str, Any], positional: str | None = None) -> str:
     """Return a part as text, its parameters sorted.
+
+    Args:
+        name: Of the component.
+        parameters: The values to write.
+        positional: The parameter that stands first, without its key.
 
     Example:
         >>> format_part("pgd", {"steps": 10, "objective": "mse"})
         'pgd:objective=mse,steps=10'
+        >>> format_part("pyiqa", {"metric": "musiq", "worst": 1.0}, "metric")
+        'pyiqa:musiq,worst=1'
     """
     if not parameters:
         return name
-    pairs = (f"{key}={format_value(parameters[key])}" for key in sorted(parameters))
+    keys = sorted(parameters, key=lambda key: (key != positional, key))
+    pairs = (_pair(key, parameters[key], bare=key == positional) for key in keys)
     return f"{name}:{','.join(pairs)}"
+
+
+def _pair(key: str, value: Any, *, bare: bool) -> str:
+    text = format_value(value)
+    # Without its key, what is before a '=' would be taken for one.
+    return text if bare and ("=" not in text or text[0] in _QUOTES) else f"{key}={text}"
 
 
 def format_value(value: Any) -> str:

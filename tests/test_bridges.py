@@ -209,7 +209,7 @@ def test_steps_are_shares_of_eps(text: str) -> None:
 
 def test_the_canonical_form_holds_what_was_given() -> None:
     named = attack("torchattacks:MIFGSM,decay=0.5,objective=reflect")
-    assert named.label == "torchattacks:decay=0.5,name=MIFGSM,objective=reflect"
+    assert named.label == "torchattacks:MIFGSM,decay=0.5,objective=reflect"
     assert "N=none" in named.canonical
     assert "decay=0.5" in named.canonical
     settings = TorchattacksBridge(name="VMIFGSM", N=3).settings

@@ -86,7 +86,7 @@ def test_it_runs_without_training_and_the_card_says_so(
     assert (card["epochs"], card["images"], card["losses"]) == (0, 0, [])
     assert set(card["description"]) == {"version", "defense"}
     cells = [read_cell(path) for path in find_cells(work.out)]
-    ours = [c for c in cells if c.about["defense"] == "pyiqa:metric=musiq"]
+    ours = [c for c in cells if c.about["defense"] == "pyiqa:musiq"]
     assert len(ours) == 4  # clean and attacked, two seeds
     for cell in ours:
         assert cell.status == "done"

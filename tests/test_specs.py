@@ -75,3 +75,12 @@ def test_what_is_formatted_reads_back_equal(parameters: dict[str, object]) -> No
 def test_any_text_gives_parts_or_a_spec_error(text: str) -> None:
     with contextlib.suppress(SpecError):
         assert all(part.name for part in parse(text))
+
+
+@given(VALUES, st.dictionaries(KEYS.filter(lambda key: key != "first"), VALUES, max_size=2))
+def test_a_leading_value_reads_back_without_its_key(value: object, rest: dict[str, object]) -> None:
+    [part] = parse(format_part("name", {**rest, "first": value}, "first"))
+    first, *others = part.arguments
+    assert first.key in (None, "first")
+    assert first.value == str(value) or float(first.value) == float(str(value))
+    assert [a.key for a in others] == sorted(rest)
