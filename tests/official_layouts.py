@@ -84,7 +84,7 @@ def spread(count: int, low: float, high: float) -> np.ndarray[Any, Any]:
 
 
 def live_tables() -> dict[str, Any]:
-    """Return ``orgs``, ``refnames``, ``dmos`` and ``dmos_new`` in the official order."""
+    """Return every variable of the label files in the official order."""
     numbered = [(kind, n) for kind, count in LIVE_IMAGES.items() for n in range(1, count + 1)]
     orgs = np.array([n in LIVE_COPIES[kind] for kind, n in numbered])
     refnames = [f"{LIVE_SCENES[i * 7 % 29]}.bmp" for i in range(len(numbered))]
@@ -93,6 +93,7 @@ def live_tables() -> dict[str, Any]:
         scores = np.zeros(len(numbered))
         scores[~orgs] = spread(int((~orgs).sum()), low, high)
         tables[name] = scores
+    tables["dmos_std"] = np.where(orgs, 0.0, 5 + np.arange(len(orgs)) / 100)
     return tables
 
 
@@ -128,7 +129,7 @@ def write_live(
         new = tables["dmos_new"][None]
         savemat(
             root / realigned / "dmos_realigned.mat",
-            {"dmos_new": new, "dmos_std": np.where(new == 0, 0.0, 1.0), "orgs": stored},
+            {"dmos_new": new, "dmos_std": tables["dmos_std"][None], "orgs": stored},
         )
     return root
 

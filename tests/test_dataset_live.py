@@ -41,6 +41,8 @@ def test_every_distorted_image_has_the_score_of_its_number(official: Path) -> No
             if row is not None:
                 dmos = tables["dmos_new"][position]
                 assert row.mos == pytest.approx(1 - (dmos + 2.640) / (111.775 + 2.640), abs=1e-6)
+                std = tables["dmos_std"][position]
+                assert row.spread == pytest.approx(std / (111.775 + 2.640))
                 assert row.scene == tables["refnames"][position]
                 assert (row.path.parent.name, row.path.name) == (kind, f"img{number}.bmp")
                 assert row.distortion == kind
@@ -80,8 +82,14 @@ def test_the_scores_of_the_release_are_taken_only_if_told(official: Path) -> Non
     assert (old.labels.low, old.labels.high, old.labels.higher_is_better) == (0, 84.489, False)
     assert new.labels.source == "LIVE dmos_realigned.mat, dmos_new"
     assert [r.image_id for r in old.rows] == [r.image_id for r in new.rows]
+    assert {row.spread for row in old.rows} == {None}  # the release has none
     second = live_tables()["dmos"][1]
     assert old.rows[0].mos == pytest.approx(1 - second / 84.489)  # jp2k/img1 is a copy
+
+
+def test_scores_without_standard_deviations_are_read(copied: Path) -> None:
+    savemat(copied / "dmos_realigned.mat", {"dmos_new": live_tables()["dmos_new"][None]})
+    assert {row.spread for row in LIVE().read(copied).rows} == {None}
 
 
 def test_the_ends_of_a_scale_are_known_to_three_decimals(copied: Path) -> None:

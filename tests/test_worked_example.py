@@ -89,6 +89,7 @@ def compressed(image: Any, quality: int) -> Any:
     return Image.open(data).convert("RGB")
 
 
+@pytest.mark.shared
 @pytest.mark.skipif(not WEIGHTS.exists(), reason=f"needs the published weights at {WEIGHTS}")
 def test_with_the_published_weights_worse_is_higher_and_the_chain_turns_it_round(
     cnniqa: Callable[[], nn.Module],

@@ -57,12 +57,13 @@ class LIVE(Dataset):
     Attributes:
         labels: ``dmos_new`` of the separate download ``dmos_realigned.mat`` (-2.640 to 111.775), or
             ``dmos`` of the release itself (0 to 84.489). Both fall with quality. There is no silent
-            change from one to the other.
+            change from one to the other. Only the former comes with standard deviations.
     """
 
     summary = "779 distorted images of 29 scenes with DMOS: JPEG, JPEG 2000, noise, blur, fading"
     paper = "https://doi.org/10.1109/TIP.2006.881959"
     year = 2006
+    version = 2  # 2: rows have the standard deviations of the answers
 
     title = "LIVE release 2"
     homepage = "https://live.ece.utexas.edu/research/quality/subjective.htm"
@@ -94,6 +95,7 @@ class LIVE(Dataset):
         _check_copies(is_copy, scores, MAPS[self.labels].source)
         scenes = [scene.casefold() for scene in scenes]
         _check_scenes(scenes, is_copy)
+        spreads = self._spreads(folder)
         distorted = [at for at in range(TOTAL) if not is_copy[at]]
         rows = [
             Row(
@@ -102,10 +104,23 @@ class LIVE(Dataset):
                 mos=self._mos(scores[at]),
                 scene=scenes[at],
                 distortion=ORDER[at][0],
+                spread=spreads[at],
             )
             for at, path in zip(distorted, _paths(folder, distorted), strict=True)
         ]
         return Table(rows, MAPS[self.labels])
+
+    def _spreads(self, folder: Path) -> Sequence[float | None]:
+        """Return the standard deviations of the answers; None for all without a list that fits."""
+        path = find_near(folder, REALIGNED, *HOMES)
+        if self.labels != "dmos_new" or path is None:
+            return [None] * TOTAL
+        try:
+            found = _variable(path, "dmos_std", float)
+        except DataError:
+            return [None] * TOTAL
+        scale = MAPS[self.labels]
+        return [value / (scale.high - scale.low) for value in found]
 
     def _scores(self, folder: Path) -> list[float]:
         if self.labels == "dmos":
