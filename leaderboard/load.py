@@ -253,6 +253,7 @@ _ENTRY_DETAILS: tuple[tuple[bool, Callable[[Entry], str]], ...] = (
 """What tells equal labels apart: always shown where it differs, or only while still needed."""
 
 _GROUP_DETAILS: tuple[tuple[bool, Callable[[Group], str]], ...] = (
+    (False, lambda g: f"{g.sample.n} images" if g.sample else "no image"),
     (False, lambda g: f"split {g.split[:6]}"),
     (False, lambda g: f"resize {g.dataset['resize']}"),
     (False, lambda g: f"crop {g.dataset['crop']}"),

@@ -68,6 +68,7 @@ def test_every_defense_has_a_record_and_a_page(
     for record in records.values():
         assert record["error"] is None
         assert record["suite"]["name"] == "audit_quick-v1"
+        assert (record["sample"]["n"], record["clean_sample"]["n"]) == (40, 60)
         assert [f["eps_255"] for f in record["findings"]] == [4]
         assert record["thresholds"]["DELTA"] == DELTA
 

@@ -18,11 +18,12 @@ from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.data import Side
 from iqabench.errors import ResultsError, UsageError, one_line
+from iqabench.leaderboard.draws import Place, draws_of
+from iqabench.leaderboard.load import Board, Group, load_board
 from iqabench.leaderboard.load import Entry as Row
-from iqabench.leaderboard.load import Group, load_board
 from iqabench.planning import Entry, Plan, attack
 from iqabench.running import Runner
-from iqabench.suites import Suite
+from iqabench.suites import Suite, find_member
 
 PROBED = 32
 """Images whose gradient is probed."""
@@ -54,8 +55,9 @@ class Audit:
         dataset: The data set.
         seed: Of its training and of the attacks.
         attacked: The defense as it was attacked: with wrappers where it had to be made lawful.
-        group: Rows on the same images.
-        row: Its row; None if it could not be attacked.
+        group: Rows on the attacked images.
+        whole: Rows on every test image, without attack.
+        row: Its row among the attacked; None if it could not be attacked.
         sibling: Row of the undefended network; None likewise.
         conduct: How it scores the same image again.
         probes: What its gradient is worth; None if it could not be probed.
@@ -68,6 +70,7 @@ class Audit:
     seed: int
     attacked: str
     group: Group | None = None
+    whole: Group | None = None
     row: Row | None = None
     sibling: Row | None = None
     conduct: Conduct | None = None
@@ -88,17 +91,20 @@ class Auditor:
     runner: Runner
     suite: Suite
 
-    def audits(self, plan: Plan) -> Iterator[Audit]:
+    def audits(self, plan: Plan, whole: Plan) -> Iterator[Audit]:
         """Yield the audit of every defense of a plan but the references.
 
         Args:
             plan: Defenses with their reference, on data sets; its attacks are the suite's.
+            whole: The same defenses on every test image, without attacks: whether there is a
+                signal to defend is asked of more images than an attack can be paid for.
         """
-        for entry in plan.entries:
-            if not entry.reference:
-                yield self._audit(replace(plan, entries=(_sibling(plan, entry), entry)), entry)
+        entries = [entry for entry in plan.entries if not entry.reference]
+        for entry, clean in zip(entries, whole.entries, strict=True):
+            pair = replace(plan, entries=(_sibling(plan, entry), entry))
+            yield self._audit(pair, entry, replace(whole, entries=(clean,)))
 
-    def _audit(self, plan: Plan, entry: Entry) -> Audit:
+    def _audit(self, plan: Plan, entry: Entry, whole: Plan) -> Audit:
         label = entry.chain.label
         nothing = Audit(label, entry.data.name, entry.seed, label)
         try:
@@ -107,17 +113,18 @@ class Auditor:
             raise
         except Exception as e:  # a plugin may raise anything; only its own audit suffers
             return replace(nothing, error=one_line(e))
-        lawful = entry
+        lawful, [clean] = entry, whole.entries
         if conduct.wrappers:
-            text = "+".join([*conduct.wrappers, entry.chain.canonical])
-            lawful = replace(entry, chain=Chain.parse(text))
+            chain = Chain.parse("+".join([*conduct.wrappers, entry.chain.canonical]))
+            lawful, clean = replace(entry, chain=chain), replace(clean, chain=chain)
         if conduct.batch is not None and conduct.wrappers:  # as it is given, it can be attacked
             plain = attack(self.suite.roles["plain"])
             self.runner.execute(replace(plan, entries=(entry,), attacks=(plain,)))
         self.runner.execute(replace(plan, entries=(plan.entries[0], lawful)))
+        self.runner.execute(replace(whole, entries=(clean,)))
         found = replace(nothing, attacked=lawful.chain.label, conduct=conduct, probes=probes)
         try:
-            return self._read(found, plan, entry, lawful)
+            return self._read(found, plan, entry, lawful, clean)
         except ResultsError as e:
             return replace(found, error=str(e))
 
@@ -134,48 +141,64 @@ class Auditor:
         batches = _first(side, PROBED, plan.benchmark.batch_size, entry.seed, device)
         return conduct, probe(real, batches)
 
-    def _read(self, found: Audit, plan: Plan, entry: Entry, lawful: Entry) -> Audit:
+    def _read(self, found: Audit, plan: Plan, entry: Entry, lawful: Entry, clean: Entry) -> Audit:
         """Add rows and findings from the result files."""
-        group, row, naive, sibling = self._rows(plan, entry, lawful)
+        board = load_board(self.runner.run)
+        group, whole = (_group(board, one) for one in (lawful, clean))
+        row, sibling = _row(group, lawful), _row(group, plan.entries[0])
+        naive = self._whole_row(group, entry, plan.eps_255) or row
+        signal = draws_of(whole).srocc([place := Place(_row(whole, clean))])[place]
         reader = Reader(group, self.suite, row, naive, sibling)
         assert found.probes is not None
         findings = []
         for eps in plan.eps_255:
-            evidence = reader.evidence(eps)
+            evidence = reader.evidence(eps, signal)
             why = reasons(reader, plan.eps_255, eps, found.probes)
             findings.append(Finding(eps, judge(evidence), evidence, tuple(why)))
-        return replace(found, group=group, row=row, sibling=sibling, findings=tuple(findings))
+        known = replace(found, group=group, whole=whole, row=row, sibling=sibling)
+        return replace(known, findings=tuple(findings))
 
-    def _rows(self, plan: Plan, entry: Entry, lawful: Entry) -> tuple[Group, Row, Row, Row]:
-        board = load_board(self.runner.run)
-        split = entry.data.split.fingerprint
-        for group in board.groups:
-            if group.split == split and group.dataset["name"] == entry.data.name:
-                row, naive = (_row(group, one) for one in (lawful, entry))
-                sibling = _row(group, plan.entries[0])
-                if row is None or sibling is None:
-                    break
-                plain = Reader(group, self.suite, row, row, sibling).role("plain")
-                whole = naive is not None and all(
-                    (cell := naive.attacked.get((plain, eps))) is not None and cell.is_done
-                    for eps in plan.eps_255
-                )
-                return group, row, naive if whole and naive is not None else row, sibling
-        raise ResultsError(f"{lawful.chain.label}: no results, see the failed cells")
+    def _whole_row(self, group: Group, entry: Entry, eps_255: Sequence[float]) -> Row | None:
+        """Return the row of the defense as it is given, if plain PGD met it at each eps."""
+        plain = find_member(self.suite.roles["plain"], group.attacks)
+        try:
+            row = _row(group, entry)
+        except ResultsError:
+            return None
+        cells = [row.attacked.get((plain, eps)) for eps in eps_255] if plain else [None]
+        return row if all(cell is not None and cell.is_done for cell in cells) else None
+
+
+def _group(board: Board, entry: Entry) -> Group:
+    """Return the rows on the images of an entry.
+
+    Raises:
+        ResultsError: There are none.
+    """
+    data = entry.data
+    for group in board.groups:
+        if group.split == data.split.fingerprint and group.dataset["name"] == data.name:
+            return group
+    raise ResultsError(f"{entry.chain.label}: no results, see the failed cells")
+
+
+def _row(group: Group, entry: Entry) -> Row:
+    """Return the row of an entry.
+
+    Raises:
+        ResultsError: Not even its clean pass succeeded.
+    """
+    for row in group.entries:
+        same = row.identity["defense"]["spec"] == entry.chain.canonical
+        if same and row.seed == entry.seed and row.clean is not None and row.clean.is_done:
+            return row
+    raise ResultsError(f"{entry.chain.label}: no results, see the failed cells")
 
 
 def _sibling(plan: Plan, entry: Entry) -> Entry:
     """Return the reference on the same data, of the same seed if there is one."""
     found = [e for e in plan.entries if e.reference and e.data.name == entry.data.name]
     return min(found, key=lambda e: e.seed != entry.seed)
-
-
-def _row(group: Group, entry: Entry) -> Row | None:
-    for row in group.entries:
-        same = row.identity["defense"]["spec"] == entry.chain.canonical
-        if same and row.seed == entry.seed and row.clean is not None and row.clean.is_done:
-            return row
-    return None
 
 
 def _first(

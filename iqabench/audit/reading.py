@@ -53,8 +53,12 @@ class Reader:
         """Return the canonical spec of a role's attack; see ``spec``."""
         return self.spec(self.suite.roles[name])
 
-    def evidence(self, eps_255: float) -> Evidence:
+    def evidence(self, eps_255: float, clean: Resampled) -> Evidence:
         """Return what the verdict at one eps rests on.
+
+        Args:
+            eps_255: The radius in grey levels.
+            clean: SROCC of the defense without attack, on every test image.
 
         Raises:
             ResultsError: A cell is missing, failed or damaged.
@@ -62,11 +66,10 @@ class Reader:
         draws = draws_of(self.group)
         plain = [self.place(e, "plain", eps_255, own=True) for e in (self.naive, self.sibling)]
         worst = [self._worst(e, eps_255) for e in (self.entry, self.sibling)]
-        clean = Place(self.entry)
-        found = draws.srocc([clean, *plain, *worst])
+        found = draws.srocc([*plain, *worst])
         doubled, base = (self.damage(role, eps_255).mean() for role in ("doubled", "base"))
         return Evidence(
-            found[clean],
+            clean,
             found[plain[0]] - found[plain[1]],
             found[worst[0]] - found[worst[1]],
             float(doubled - base),

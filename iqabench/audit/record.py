@@ -7,6 +7,7 @@ from typing import Any
 from iqabench.audit import thresholds
 from iqabench.audit.auditing import Audit, Finding
 from iqabench.audit.reading import Reader
+from iqabench.leaderboard.load import Group
 from iqabench.metrics import Estimate
 from iqabench.suites import Suite, find_member
 
@@ -23,7 +24,8 @@ def record(audit: Audit, suite: Suite) -> dict[str, Any]:
         "attacked_as": audit.attacked,
         "dataset": audit.group.title if audit.group else audit.dataset,
         "proxy_labels": audit.group.proxy_labels if audit.group else None,
-        "sample": vars(audit.group.sample) if audit.group and audit.group.sample else None,
+        "sample": _sample(audit.group),
+        "clean_sample": _sample(audit.whole),
         "seed": audit.seed,
         "backbone": row.about["backbone"] if row else None,
         "recipe": row.about["recipe"] if row else None,
@@ -85,6 +87,10 @@ def _cost(audit: Audit, suite: Suite, kind: str) -> float | None:
                 sweep = (row.label, attack, str(cost.get("eps_255_together")))
                 sweeps[sweep] = cost.get(kind, 0) * metrics.get("n", 0)
     return sum(sweeps.values())
+
+
+def _sample(group: Group | None) -> dict[str, Any] | None:
+    return vars(group.sample) if group and group.sample else None
 
 
 def _estimate(estimate: Estimate) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ class Evidence:
     """What a verdict rests on, at one eps.
 
     Attributes:
-        clean: SROCC of the defense without attack.
+        clean: SROCC of the defense without attack, on every test image.
         apparent: N: SROCC beyond the undefended sibling's under plain PGD on its own gradient.
         real: R: the same, each under the worst of the adaptive suite.
         doubling: Mean damage in score that doubling the suite's steps adds; None if not measured.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +44,22 @@ def execute(arguments: argparse.Namespace) -> int:
     device = device_of(benchmark.device)
     home = home_of(arguments, benchmark, reporter)
     wanted = controls() if arguments.controls else None
-    plans = list(_plans(arguments, benchmark, home, wanted))
+    tasks = list(_tasks(arguments, benchmark, home, wanted))
     if arguments.dry_run:
-        whole = _together([plan for plan, _ in plans])
-        show(whole, estimate(whole, home.store, device), as_json=arguments.json)
+        together = _together([task.plan for task in tasks])
+        show(together, estimate(together, home.store, device), as_json=arguments.json)
         return 0
     run: Path = arguments.out
     found: list[tuple[Control | None, Audit]] = []
     with locked(run):
-        keep_request(run, plans[0][0], arguments.given)
-        for plan, control in plans:
-            plan.fetch_weights(home.store)
-            decode(plan.sides(attacked=True), reporter)
+        keep_request(run, tasks[0].plan, arguments.given)
+        for task in tasks:
+            task.plan.fetch_weights(home.store)
+            decode([*task.plan.sides(attacked=True), *task.whole.sides(attacked=True)], reporter)
             auditor = Auditor(Runner(run, home.store, device, reporter), suite)
-            for audit in auditor.audits(plan):
+            for audit in auditor.audits(task.plan, task.whole):
                 _write(run, record(audit, suite))
-                found.append((control, audit))
+                found.append((task.control, audit))
         write_outputs(run, load_board(run))
     reporter.close()
     documents = [record(audit, suite) for _, audit in found]
@@ -87,29 +87,44 @@ def _benchmark(arguments: argparse.Namespace, suite: Suite, reporter: ConsoleRep
     return benchmark.model_copy(update=changes)
 
 
-def _plans(
+@dataclass(frozen=True)
+class _Task:
+    """What ``Auditor.audits`` takes, and the control that it is, if it is one."""
+
+    plan: Plan
+    whole: Plan
+    control: Control | None
+
+
+def _tasks(
     arguments: argparse.Namespace,
     benchmark: Benchmark,
     home: DataHome,
     wanted: Sequence[Control] | None,
-) -> Iterator[tuple[Plan, Control | None]]:
+) -> Iterator[_Task]:
     chosen = choose_datasets(benchmark, arguments.dataset or [], home)
+
+    def made(**changes: Any) -> Plan:
+        changed = benchmark.model_copy(update=changes)
+        return make_plan(changed, chosen, home, split=arguments.split)
+
+    clean: dict[str, Any] = {"reference": None, "attacks": [], "images": None}
     if wanted is None:
-        plan = make_plan(benchmark, chosen, home, split=arguments.split)
+        plan = made()
         for entry in plan.entries:
             if entry.reference and entry.chain.label in map(str.strip, benchmark.defenses):
                 raise ConfigError(
                     f"{entry.chain.label} is the undefended reference that others are audited"
                     " against; audit another defense"
                 )
-        yield plan, None
+        yield _Task(plan, made(**clean), None)
         return
-    sibling = benchmark.model_copy(update={"defenses": [benchmark.reference], "seeds": [0]})
-    undefended = make_plan(sibling, chosen, home, split=arguments.split)
+    undefended = made(defenses=[benchmark.reference], seeds=[0])
     for control in wanted:  # all beside one network: another training of it is a control too
-        changes = {"defenses": [control.spec], "seeds": [control.seed], "reference": None}
-        own = make_plan(benchmark.model_copy(update=changes), chosen, home, split=arguments.split)
-        yield replace(own, entries=(*undefended.entries, *own.entries)), control
+        changes = {"defenses": [control.spec], "seeds": [control.seed]}
+        own = made(**changes | {"reference": None})
+        together = replace(own, entries=(*undefended.entries, *own.entries))
+        yield _Task(together, made(**changes | clean), control)
 
 
 def _together(plans: Sequence[Plan]) -> Plan:
@@ -144,11 +159,12 @@ def _print(documents: Sequence[dict[str, Any]], run: Path, summary: dict[str, An
     for name in ("defense", "eps", "verdict", "N", "R"):
         table.add_column(name, justify="right" if name in ("eps", "N", "R") else "left")
     for document in documents:
+        name = document["defense"] + (f", seed {document['seed']}" if document["seed"] else "")
         if document["error"]:
-            table.add_row(escape(document["defense"]), "", "failed", "", "")
+            table.add_row(escape(name), "", "failed", "", "")
         for f in document["findings"]:
-            numbers = [shown(Estimate(**f[name])) for name in ("apparent", "real")]
-            row = (escape(document["defense"]), f"{f['eps_255']:g}", f["verdict"])
+            numbers = [shown(Estimate(**f[number])) for number in ("apparent", "real")]
+            row = (escape(name), f"{f['eps_255']:g}", f["verdict"])
             table.add_row(*row, *map(escape, numbers))
     console.print(table)
     for document in documents:

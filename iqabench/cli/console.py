@@ -30,10 +30,13 @@ class ConsoleReporter:
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.progress: Progress | None = None
+        self.said: set[str] = set()
 
     def say(self, message: str) -> None:
-        """See ``Reporter.say``."""
-        self.console.print(message, markup=False)
+        """See ``Reporter.say``; a line is said once."""
+        if message not in self.said:
+            self.said.add(message)
+            self.console.print(message, markup=False)
 
     def warn(self, message: str) -> None:
         """See ``Reporter.warn``."""
