@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
@@ -23,6 +23,8 @@ class Recipe(BaseModel):
         schedule: ``cosine`` from ``lr`` to ``final_lr``; ``onecycle`` rises over the first 30 %
             of the steps and falls to ``final_lr``; ``constant``.
         final_lr: Where the schedule ends.
+        frozen_backbone: Train what stands on the backbone alone: its weights and the statistics of
+            its normalisation layers stay as they came.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,12 +38,20 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     schedule: Literal["cosine", "onecycle", "constant"] = "cosine"
     final_lr: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    frozen_backbone: bool = False
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         if self.crop > self.resize:
             raise ValueError(f"crop ({self.crop}) must not be larger than resize ({self.resize})")
         return self
+
+    def description(self) -> dict[str, Any]:
+        """Return what decides the weights; ``frozen_backbone`` only where it is on.
+
+        It came after the first checkpoints, whose keys it leaves as they were.
+        """
+        return self.model_dump(exclude=None if self.frozen_backbone else {"frozen_backbone"})
 
     def learning_rate(self, step: int, steps: int) -> float:
         """Return the learning rate of a step; ``steps`` are all steps of the training."""

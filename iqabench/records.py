@@ -176,7 +176,7 @@ class Recorder:
     def _about(self, attacked: Attacked) -> dict[str, Any]:
         entry, info = self.entry, self.entry.data.named.component
         weights = entry.training.backbone.provenance()["weights"]
-        settings = entry.training.recipe.model_dump()
+        settings = entry.training.recipe.description()
         if not entry.chain.trains:
             weights, settings = "pretrained", settings | {"epochs": 0}
         return {

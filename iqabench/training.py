@@ -62,7 +62,7 @@ class Training:
             return made_by
         return made_by | {
             "backbone": self.backbone.provenance(),
-            "recipe": self.recipe.model_dump(),
+            "recipe": self.recipe.description(),
             "data": {
                 "identity": self.data.named.identity,
                 "fingerprint": self.data.train.fingerprint,
@@ -156,10 +156,19 @@ class _Trainer:
         self.epochs = self.recipe.epochs if trains else 0
         with lent_rng():
             seed_torch("build", training.seed)
-            self.levels = training.chain.levels(training.backbone.build(with_weights=trains))
+            backbone = training.backbone.build(with_weights=trains)
+            # Before a method changes it: what a method puts in is trained.
+            self.frozen = list(backbone.modules()) if self.recipe.frozen_backbone else []
+            for module in self.frozen:
+                module.requires_grad_(False)
+            self.levels = training.chain.levels(backbone)
         self.regressor = settle(self.levels[-1], device)
         self.players = training.chain.players(self.levels) if trains else {}
-        self.optimizers = {name: self._optimizer(p) for name, p in self.players.items()}
+        self.optimizers = {
+            name: self._optimizer(player)
+            for name, player in self.players.items()
+            if any(p.requires_grad for p in player.parameters)
+        }
 
     def run(self) -> None:
         """Train to the end, if there is anything to train, and save the checkpoint."""
@@ -187,6 +196,8 @@ class _Trainer:
 
     def _epoch(self, epoch: int, progress: Any) -> float:
         self.regressor.train()
+        for module in self.frozen:
+            module.training = False
         seed = self.training.seed
         order = np.random.default_rng([seed, epoch, 0]).permutation(len(self.side))
         crops = np.random.default_rng([seed, epoch, 1]).random((len(self.side), 3))
@@ -245,7 +256,9 @@ class _Trainer:
             self._improve(name, loss, rate)
 
     def _improve(self, name: str, loss: Tensor, rate: float) -> None:
-        player, optimizer = self.players[name], self.optimizers[name]
+        player, optimizer = self.players[name], self.optimizers.get(name)
+        if optimizer is None:  # all of it is frozen
+            return
         parameters = [p for p in player.parameters if p.requires_grad]
         # With respect to this player alone, so that another player's weights stay bit-identical.
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)

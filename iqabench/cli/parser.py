@@ -135,7 +135,7 @@ def _add_conditions(parser: _Parser) -> None:
         "--backbone-weights", metavar="FILE", help="imagenet, none, .pth or .safetensors"
     )
     parser.add_argument(
-        "--recipe", metavar="NAME", help="how to train: paper, light, demo, or your own"
+        "--recipe", metavar="NAME", help="how to train: paper, frozen, light, demo, ..."
     )
     parser.add_argument("--seed", metavar="LIST", help="seeds, such as 0,1,2")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")

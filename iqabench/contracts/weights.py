@@ -41,8 +41,9 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
         ) from e
     except safetensors.SafetensorError as e:
         raise WeightsError(f"weights file {path} is damaged: {first_line(e)}") from e
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    for name in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(name), dict):
+            state = state[name]
     if not (
         isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values())
     ):
@@ -75,7 +76,7 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], needed: Iterable[str], sho
 
     Args:
         net: The network.
-        state: Tensors by name.
+        state: Tensors by name; all names may stand under one prefix more (``model.conv1.weight``).
         needed: Names that have to be there; others are left as they are.
         shown: What is filled from where, for messages.
 
@@ -83,6 +84,7 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], needed: Iterable[str], sho
         WeightsError: Some are missing, or of another shape.
     """
     own, needed = net.state_dict(), set(needed)
+    state = _without_prefix(state, needed)
     if missing := sorted(needed - set(state)):
         raise WeightsError(
             f"{shown}: {len(missing)} of {len(needed)} tensors are missing (first: {missing[0]});"
@@ -95,6 +97,18 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], needed: Iterable[str], sho
                 f" expected {tuple(own[key].shape)}; is it another network?"
             )
     net.load_state_dict({k: state[k] for k in own if k in needed}, strict=False)
+
+
+def _without_prefix(state: Mapping[str, Tensor], needed: set[str]) -> Mapping[str, Tensor]:
+    """Remove the shortest prefix under which every needed name stands, if there is one."""
+    if not needed:
+        return state
+    one = min(needed)
+    ends = (name for name in state if name.endswith(f".{one}"))
+    for prefix in ("", *sorted((name.removesuffix(one) for name in ends), key=len)):
+        if all(prefix + name in state for name in needed):
+            return {name: state[prefix + name] for name in needed}
+    return state
 
 
 def first_line(error: Exception) -> str:
