@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         add(commands)
     for add in (_add_compare, _add_statistics, _add_new):
         add(commands)
-    for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps):
+    for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps, _add_certify):
         add(commands)
     return parser
 
@@ -279,6 +279,46 @@ def _add_minimal_eps(commands: argparse._SubParsersAction[Parser]) -> None:
         eps="8",
         meaning="the largest L-infinity radius tried, in grey levels",
     )
+
+
+def _add_certify(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
+        commands,
+        "certify",
+        "bound how far a smoothed score can move inside L2 balls",
+        "iqabench certify --defense smoothing+resnet --dataset demo --l2 0.01,0.02,0.05",
+    )
+    add_conditions(parser)
+    parser.add_argument(
+        "--l2",
+        default="0.01,0.02,0.05",
+        metavar="LIST",
+        help="Euclidean radii, of images in [0, 1] (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="noisy passes per image (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--confidence",
+        type=float,
+        default=0.999,
+        metavar="P",
+        help="that the bounds of an image at a radius hold (default: %(default)s)",
+    )
+    add_images(parser, "100", does="certify")
+    add_batch_size(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/certificates"),
+        metavar="DIR",
+        help="where the CSV, JSON, PNG and SVG go (default: %(default)s)",
+    )
+    add_json(parser)
 
 
 def _file(text: str) -> Path:

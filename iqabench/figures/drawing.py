@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -24,11 +27,12 @@ from iqabench.figures.canvas import (
     plain,
     write_words,
 )
+from iqabench.figures.certified import TAIL, Certified
 from iqabench.figures.channels import Channels
 from iqabench.figures.minimal import MinimalEps, radii
 from iqabench.figures.plane import Plane
 from iqabench.figures.twin import Twin
-from iqabench.leaderboard.curves import DASHES, LIGHT
+from iqabench.leaderboard.curves import DASHES, LIGHT, MARKERS
 
 NATURAL, ADVERSARIAL = LIGHT.lines[0], LIGHT.lines[1]
 SIDE = 2.9
@@ -39,6 +43,8 @@ SPAN = 0.02
 """A colour scale covers so much of the score, at least."""
 LEVELS = 8
 """Contour lines of a plane, at most; they stand at the ticks of the colour bar."""
+HOLLOW: dict[str, Any] = {"markersize": 3.6, "markerfacecolor": LIGHT.paper}
+"""Markers of a quantile beside a median."""
 
 
 def draw_twin(twin: Twin, words: Words) -> Figure:
@@ -176,6 +182,64 @@ def draw_minimal(found: Sequence[MinimalEps], words: Words) -> Figure:
         labelcolor=LIGHT.ink,
     )
     return figure
+
+
+def draw_certified(found: Sequence[Certified], words: Words) -> Figure:
+    """Draw the widths of certified intervals, and the pairs that they keep in order, over L2.
+
+    Lines end where bounds do.
+    """
+    width, side, tall, bottom = 7.6, 3.05, 2.5, 0.55
+    legend = 0.62 + more_height(words, width)
+    height = legend + 0.21 * (len(found) + 1) + 0.38 + tall + bottom
+    figure = new_figure((width, height))
+    widths, pairs = (
+        figure.add_axes((left / width, bottom / height, side / width, tall / height))
+        for left in (0.6, 4.3)
+    )
+    write_words(figure, words)
+    for one, colour, marker in zip(found, LIGHT.lines, MARKERS, strict=False):
+        _certified(widths, pairs, one, colour, marker)
+    titles = ("width of the interval, in score", "share of pairs whose order cannot change")
+    for ax, title in zip((widths, pairs), titles, strict=True):
+        _panel_title(ax, title)
+        ax.set_xlim(0, 1.06 * found[0].request.l2[-1])
+        ax.set_ylim(bottom=0)
+        ax.set_xlabel("L2 radius, images in [0, 1]", fontsize=9, color=LIGHT.faint)
+        plain(ax)
+    pairs.set_ylim(0, 1.03)
+    tail = Line2D([], [], color=LIGHT.faint, linestyle=DASHES[2], marker="o", **HOLLOW)
+    tail.set_label(f"solid: median over images; dotted: {TAIL:.0%} of the intervals are narrower")
+    figure.legend(
+        handles=[*widths.get_legend_handles_labels()[0], tail],
+        loc="upper left",
+        bbox_to_anchor=(0.12 / width, 1 - legend / height),
+        borderaxespad=0,
+        frameon=False,
+        fontsize=9,
+        labelcolor=LIGHT.ink,
+    )
+    return figure
+
+
+def _certified(widths: Axes, pairs: Axes, one: Certified, colour: str, marker: str) -> None:
+    shown = [radius for radius in one.radii if radius.finite]
+    l2 = [radius.l2 for radius in shown]
+    srocc = one.srocc.value
+    agrees = "" if srocc is None else f"SROCC {srocc:.3f}, "
+    label = f"{elided(one.label, FACT)}: {agrees}no bounds beyond L2 {one.largest_l2:.3g}"
+    line: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.6, "linewidth": 1.7}
+    widths.plot(l2, _drawn(r.width_median for r in shown), label=drawable(label), **line)
+    tail = line | HOLLOW | {"linestyle": DASHES[2], "linewidth": 1.5}
+    widths.plot(l2, _drawn(r.width_p95 for r in shown), **tail)
+    pairs.plot(l2, _drawn(r.ordered.value for r in shown), **line)
+    low, high = (_drawn(getattr(r.ordered, end) for r in shown) for end in ("low", "high"))
+    pairs.vlines(l2, low, high, color=colour, alpha=0.45, linewidth=1.2)
+
+
+def _drawn(values: Iterable[float | None]) -> list[float]:
+    """Return values as matplotlib takes them: it leaves NaN out."""
+    return [math.nan if value is None else value for value in values]
 
 
 def _half(one: MinimalEps) -> str:
