@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +55,13 @@ class MedianSmoothed(Certifiable):
 
     @torch.no_grad()
     def certify(
-        self, images: Tensor, noise: Noise, *, l2: float, samples: int, confidence: float
+        self,
+        images: Tensor,
+        noise: Noise,
+        *,
+        l2: Sequence[float],
+        samples: int,
+        confidence: float,
     ) -> Certificate:
         """See ``Certifiable.certify``."""
         scores = self.squash(self.sampled(images, noise.for_purpose("certify"), samples))

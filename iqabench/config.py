@@ -41,10 +41,8 @@ def check_eps(values: Sequence[Any]) -> tuple[float, ...]:
     radii = set()
     for value in values:
         try:
-            if isinstance(value, bool) or not set(str(value)) <= _NUMERALS:
-                raise ValueError
-            eps = float(value)
-        except (TypeError, ValueError):
+            eps = to_number(value)
+        except ValueError:
             raise ConfigError(
                 f"eps {value!r} is not a number; give grey levels such as 1,2,4"
             ) from None
@@ -56,6 +54,20 @@ def check_eps(values: Sequence[Any]) -> tuple[float, ...]:
     if not radii:
         raise ConfigError("eps is empty; give grey levels such as 1,2,4")
     return tuple(sorted(radii))
+
+
+def to_number(value: Any) -> float:
+    """Return a number that somebody wrote.
+
+    Raises:
+        ValueError: It is none, or written as only Python writes numbers.
+    """
+    if isinstance(value, bool) or not set(str(value)) <= _NUMERALS:
+        raise ValueError
+    try:
+        return float(value)
+    except TypeError:
+        raise ValueError from None
 
 
 def _as_list(value: Any) -> Any:

@@ -71,8 +71,13 @@ def write_set(files: Mapping[Path, bytes]) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON document for people and machines: sorted keys, indented, no NaN."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    """Write a JSON document for people and machines; see ``json_text``."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """Return a JSON document for people and machines: sorted keys, indented, no NaN."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def file_name(text: str) -> str:

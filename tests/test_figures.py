@@ -21,8 +21,9 @@ from iqabench.cli import main
 from iqabench.cli.parser import build_parser
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import CellError, DataError, IncompatibleError, OutputError
+from iqabench.figures.canvas import FACTS, Words
 from iqabench.figures.channels import Comparison, Recorder, find_layer
-from iqabench.figures.drawing import FACTS, Words, draw_planes, draw_twin
+from iqabench.figures.drawing import draw_planes, draw_twin
 from iqabench.figures.plane import Grid, Plane, check_surrogate
 from iqabench.figures.twin import Twin, twin_table
 from iqabench.files import write_set

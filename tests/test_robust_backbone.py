@@ -36,7 +36,9 @@ def network() -> nn.Module:
     net = BACKBONES["demo_net"].make()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            module.reset_running_stats()
+            assert module.running_mean is not None
+            module.running_mean.uniform_(-0.1, 0.1)
     return net
 
 

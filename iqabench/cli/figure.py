@@ -1,4 +1,4 @@
-"""What the three figure commands share: from flags to trained defenses, and to files."""
+"""What the figure commands share: from flags to trained defenses, and to files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from iqabench.cli.console import ConsoleReporter, print_json
 from iqabench.cli.setup import benchmark_of, device_of, home_of
+from iqabench.config import Benchmark
 from iqabench.contracts.attack import Attack
 from iqabench.data import OpenDataset, decode
 from iqabench.errors import ConfigError, OutputError
@@ -62,11 +63,19 @@ class Setting:
         Raises:
             CellError: A training failed.
         """
+        self.open_training()
+        return list(subjects(self.plan, self.models))
+
+    def open_training(self) -> None:
+        """Get what trainings to come start from and learn from.
+
+        Raises:
+            UsageError: Weights or images are missing or damaged.
+        """
         store = self.models.store
         self.plan.fetch_weights(store)
         if not all(e.training.checkpoint(store).exists for e in self.plan.entries):
             decode(self.plan.sides(attacked=False), self.reporter)
-        return list(subjects(self.plan, self.models))
 
     def show(self, paths: Sequence[Path], facts: dict[str, object]) -> int:
         """Print the paths of what was written, and return the exit code."""
@@ -98,20 +107,37 @@ def setting_of(
     reporter = ConsoleReporter()
     asked = vars(arguments) | {"attack": arguments.attack or arguments.figure_attacks}
     benchmark = benchmark_of(argparse.Namespace(**asked), reporter)
+    (eps,) = _one("eps", list(benchmark.eps))
+    if eps == 0:
+        raise ConfigError("eps 0 moves nothing, so there is nothing to show; give --eps 1")
+    setting = prepare(arguments, benchmark, reporter, most=most, images=images)
+    if one_attack:
+        _one("attack", [attack.label for attack in setting.plan.attacks])
+    return setting
+
+
+def prepare(
+    arguments: argparse.Namespace,
+    benchmark: Benchmark,
+    reporter: ConsoleReporter,
+    *,
+    most: int,
+    images: int | None,
+) -> Setting:
+    """Return the setting of a benchmark: one data set, one seed, no reference; ``setting_of``.
+
+    Raises:
+        UsageError: A name, value, file or combination is wrong.
+    """
     device = device_of(benchmark.device)
     check_writable(arguments.out)
     seeds = benchmark.seeds if arguments.seed is not None else benchmark.seeds[:1]
     _one("seed", [str(seed) for seed in seeds])
-    (eps,) = _one("eps", list(benchmark.eps))
-    if eps == 0:
-        raise ConfigError("eps 0 moves nothing, so there is nothing to show; give --eps 1")
     changes = {"reference": None, "seeds": seeds, "images": benchmark.images or images}
     benchmark = benchmark.model_copy(update=changes)
     home = home_of(arguments, benchmark, reporter)
     chosen = _one("dataset", choose_datasets(benchmark, arguments.dataset or [], home))
     plan = make_plan(benchmark, chosen, home, split=arguments.split)
-    if one_attack:
-        _one("attack", [attack.label for attack in plan.attacks])
     labels = [entry.chain.label for entry in plan.entries]
     if len(labels) > most:
         fits = "one defense fits" if most == 1 else f"{most} defenses fit"

@@ -6,7 +6,8 @@ import argparse
 
 from iqabench.cli.figure import check_mos, facts_of, setting_of
 from iqabench.errors import ConfigError
-from iqabench.figures.drawing import Words, draw_planes, save
+from iqabench.figures.canvas import Words, save
+from iqabench.figures.drawing import draw_planes
 from iqabench.figures.plane import (
     Grid,
     check_objective,

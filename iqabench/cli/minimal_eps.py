@@ -7,7 +7,8 @@ import argparse
 from iqabench.cli.figure import facts_of, setting_of
 from iqabench.data import decode
 from iqabench.errors import ConfigError
-from iqabench.figures.drawing import Words, draw_minimal, save
+from iqabench.figures.canvas import Words, save
+from iqabench.figures.drawing import draw_minimal
 from iqabench.figures.minimal import MinimalEps, check_searchable, minimal_eps, minimal_table
 from iqabench.seeding import exact_kernels
 

@@ -3,69 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from iqabench import __version__
-
-Execute = Callable[[argparse.Namespace], int]
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"iqabench: {message} (see '{self.prog} --help')\n")
+from iqabench.cli.flags import (
+    Parser,
+    add_batch_size,
+    add_conditions,
+    add_images,
+    add_json,
+    add_places,
+    command,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="iqabench",
         description="Adversarial robustness of no-reference image-quality models, measured.",
         epilog="example: iqabench run --defense resnet --attack fgsm --eps 1,2,4",
     )
     parser.add_argument("--version", action="version", version=f"iqabench {__version__}")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
+        dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
     for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, _add_report):
         add(commands)
     for add in (_add_compare, _add_statistics, _add_new):
         add(commands)
-    for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps):
+    for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps, _add_certify):
         add(commands)
     return parser
 
 
-def _command(
-    commands: argparse._SubParsersAction[_Parser], name: str, text: str, example: str
-) -> _Parser:
-    parser = commands.add_parser(
-        name, help=text, description=text, epilog=f"example: {example}", allow_abbrev=False
-    )
-    parser.set_defaults(execute=_late(f"iqabench.cli.{name.replace('-', '_')}"))
-    return parser
-
-
-def _late(module: str) -> Execute:
-    def execute(arguments: argparse.Namespace) -> int:
-        code: int = importlib.import_module(module).execute(arguments)
-        return code
-
-    return execute
-
-
-def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "run",
         "train what is not trained, attack, and write the leaderboard",
         "iqabench run --defense resnet --attack pgd:steps=10 --attack fgsm --eps 0.5,1,2,4",
     )
-    _add_conditions(parser)
+    add_conditions(parser)
     parser.add_argument(
         "--attack", action="append", metavar="SPEC", help="an attack; may be repeated"
     )
@@ -73,14 +53,14 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_sweep(parser, eps="the benchmark's", images="all", out="runs/default")
 
 
-def _add_sweep(parser: _Parser, *, eps: str, images: str, out: str) -> None:
+def _add_sweep(parser: Parser, *, eps: str, images: str, out: str) -> None:
     """Add the flags of what attacks, with what they are where they are silent."""
     parser.add_argument(
         "--eps",
         metavar="LIST",
         help=f"L-infinity radii in grey levels: 1,2,4 is 1/255 ... (default: {eps})",
     )
-    _add_images(parser, images)
+    add_images(parser, images)
     parser.add_argument(
         "--out",
         type=Path,
@@ -88,77 +68,26 @@ def _add_sweep(parser: _Parser, *, eps: str, images: str, out: str) -> None:
         metavar="DIR",
         help="run directory; a run goes on where its files end (default: %(default)s)",
     )
-    parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="images per pass; changes no number"
-    )
+    add_batch_size(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells and an estimate of time"
     )
-    _add_json(parser)
+    add_json(parser)
 
 
-def _add_images(parser: _Parser, default: str) -> None:
-    parser.add_argument(
-        "--images",
-        type=int,
-        metavar="N",
-        help=f"attack only N of the test images, drawn at random (default: {default})",
-    )
-
-
-def _add_json(parser: _Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-
-
-def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "train",
         "train defenses and keep their checkpoints",
         "iqabench train --defense resnet --dataset demo",
     )
-    _add_conditions(parser)
-    _add_json(parser)
+    add_conditions(parser)
+    add_json(parser)
 
 
-def _add_conditions(parser: _Parser) -> None:
-    parser.add_argument(
-        "--defense", action="append", metavar="SPEC", help="a defense; may be repeated"
-    )
-    parser.add_argument(
-        "--dataset", action="append", metavar="SPEC", help="a data set; may be repeated"
-    )
-    _add_places(parser)
-    parser.add_argument("--split", type=Path, metavar="FILE", help="a saved split to use again")
-    parser.add_argument("--backbone", metavar="NAME", help="resnet50, mobilenet_v2, demo_net, ...")
-    parser.add_argument(
-        "--backbone-weights", metavar="FILE", help="imagenet, none, .pth or .safetensors"
-    )
-    parser.add_argument(
-        "--recipe", metavar="NAME", help="how to train: paper, frozen, light, demo, ..."
-    )
-    parser.add_argument("--seed", metavar="LIST", help="seeds, such as 0,1,2")
-    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
-
-
-def _add_places(parser: _Parser) -> None:
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="benchmark file (default: benchmark.yaml)"
-    )
-    parser.add_argument(
-        "--data-root", type=Path, metavar="DIR", help="where data sets are (or IQABENCH_DATA)"
-    )
-    parser.add_argument(
-        "--store",
-        type=Path,
-        metavar="DIR",
-        help="checkpoints, pixel caches, made data sets (or IQABENCH_STORE)",
-    )
-
-
-def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_data(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "data",
         "list data sets, or check the files of some",
@@ -166,31 +95,31 @@ def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     parser.add_argument("action", choices=["list", "check"])
     parser.add_argument("dataset", nargs="*", metavar="SPEC", help="data sets (default: all)")
-    _add_places(parser)
+    add_places(parser)
     parser.add_argument("--split", type=Path, metavar="FILE", help="also check a saved split")
-    _add_json(parser)
+    add_json(parser)
 
 
-def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_list(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "list",
         "list installed defenses, attacks, data sets and backbones",
         "iqabench list --json",
     )
-    _add_json(parser)
+    add_json(parser)
 
 
-def _add_show(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_show(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands, "show", "describe a component: paper, parameters, defaults", "iqabench show pgd"
     )
     parser.add_argument("name", metavar="NAME")
-    _add_json(parser)
+    add_json(parser)
 
 
-def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_report(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "report",
         "make tables, curves and page again from the files of a run",
@@ -202,8 +131,8 @@ def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
-def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "compare",
         "put published numbers beside those of a run, with a verdict for each",
@@ -225,14 +154,14 @@ def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
-def _add_audit(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_audit(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "audit",
         "say whether a defense's robustness is real, by attacks adapted to it",
         "iqabench audit --defense cprl --eps 1,4",
     )
-    _add_conditions(parser)
+    add_conditions(parser)
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the cost: 32 images, eps 2, fewer steps"
     )
@@ -244,8 +173,8 @@ def _add_audit(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_sweep(parser, eps="1,4", images="100", out="runs/audit")
 
 
-def _add_statistics(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_statistics(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "statistics",
         "differences between rows, areas under curves, seeds combined, rank damage",
@@ -262,8 +191,8 @@ def _add_statistics(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
-def _add_new(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_new(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "new",
         "write a plugin package that works as it stands, to start from",
@@ -274,11 +203,11 @@ def _add_new(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the package (default: iqabench-NAME)"
     )
-    _add_json(parser)
+    add_json(parser)
 
 
-def _add_show_attack(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_show_attack(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "show-attack",
         "draw an image, its adversarial twin and the amplified difference (Figure 1)",
@@ -289,8 +218,8 @@ def _add_show_attack(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_figure(parser, eps="1", meaning="L-infinity radius in grey levels")
 
 
-def _add_landscape(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_landscape(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "landscape",
         "draw the score over the FGSM direction and a random one (Figure 4)",
@@ -315,8 +244,8 @@ def _add_landscape(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_figure(parser, eps="4", meaning="how far both axes go, in grey levels")
 
 
-def _add_activations(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_activations(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "activations",
         "draw a layer's channel activations, natural against adversarial (Figure 5)",
@@ -325,12 +254,12 @@ def _add_activations(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--layer", metavar="PATH", help="an activation of the backbone (default: the last)"
     )
-    _add_images(parser, "all")
+    add_images(parser, "all")
     _add_figure(parser, eps="1", meaning="L-infinity radius in grey levels")
 
 
-def _add_minimal_eps(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = _command(
+def _add_minimal_eps(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
         commands,
         "minimal-eps",
         "search the smallest radius, image by image, that moves the score so far",
@@ -343,7 +272,7 @@ def _add_minimal_eps(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="X",
         help="how far the score, 0 to 1, has to move (default: %(default)s)",
     )
-    _add_images(parser, "100")
+    add_images(parser, "100")
     _add_figure(
         parser,
         attacks=("pgd:objective=raise", "pgd:objective=lower"),
@@ -352,13 +281,53 @@ def _add_minimal_eps(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
+def _add_certify(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
+        commands,
+        "certify",
+        "bound how far a smoothed score can move inside L2 balls",
+        "iqabench certify --defense smoothing+resnet --dataset demo --l2 0.01,0.02,0.05",
+    )
+    add_conditions(parser)
+    parser.add_argument(
+        "--l2",
+        default="0.01,0.02,0.05",
+        metavar="LIST",
+        help="Euclidean radii, of images in [0, 1] (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="noisy passes per image (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--confidence",
+        type=float,
+        default=0.999,
+        metavar="P",
+        help="that the bounds of an image at a radius hold (default: %(default)s)",
+    )
+    add_images(parser, "100", does="certify")
+    add_batch_size(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/certificates"),
+        metavar="DIR",
+        help="where the CSV, JSON, PNG and SVG go (default: %(default)s)",
+    )
+    add_json(parser)
+
+
 def _file(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("an empty path names no file")
     return Path(text)
 
 
-def _add_label(parser: _Parser) -> None:
+def _add_label(parser: Parser) -> None:
     parser.add_argument(
         "--mos",
         type=float,
@@ -368,13 +337,13 @@ def _add_label(parser: _Parser) -> None:
 
 
 def _add_figure(
-    parser: _Parser,
+    parser: Parser,
     *,
     eps: str,
     meaning: str,
     attacks: Sequence[str] = ("fgsm:objective=reflect",),
 ) -> None:
-    _add_conditions(parser)
+    add_conditions(parser)
     parser.add_argument(
         "--attack",
         action="append",
@@ -383,9 +352,7 @@ def _add_figure(
     )
     parser.set_defaults(figure_attacks=list(attacks))
     parser.add_argument("--eps", default=eps, metavar="N", help=f"{meaning} (default: %(default)s)")
-    parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="images per pass; changes no number"
-    )
+    add_batch_size(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -393,4 +360,4 @@ def _add_figure(
         metavar="DIR",
         help="where the PNG, SVG and CSV go (default: %(default)s)",
     )
-    _add_json(parser)
+    add_json(parser)

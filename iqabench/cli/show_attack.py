@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from iqabench.cli.figure import check_mos, facts_of, setting_of
-from iqabench.figures.drawing import Words, draw_twin, save
+from iqabench.figures.canvas import Words, save
+from iqabench.figures.drawing import draw_twin
 from iqabench.figures.subject import image_file
 from iqabench.figures.twin import Twin, make_twin, twin_table
 from iqabench.seeding import exact_kernels

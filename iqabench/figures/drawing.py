@@ -1,79 +1,50 @@
-"""The pictures themselves; the only place of this package that knows matplotlib."""
+"""The pictures themselves; this and ``canvas`` alone know matplotlib in this package."""
 
 from __future__ import annotations
 
-import csv
-import io
+import math
 import re
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from iqabench.figures.canvas import (
+    FACT,
+    Words,
+    drawable,
+    elided,
+    more_height,
+    new_figure,
+    plain,
+    write_words,
+)
+from iqabench.figures.certified import TAIL, Certified
 from iqabench.figures.channels import Channels
 from iqabench.figures.minimal import MinimalEps, radii
 from iqabench.figures.plane import Plane
 from iqabench.figures.twin import Twin
-from iqabench.files import write_set
-from iqabench.leaderboard.curves import DASHES, LETTER, LIGHT, to_png, to_svg
+from iqabench.leaderboard.curves import DASHES, LIGHT, MARKERS
 
 NATURAL, ADVERSARIAL = LIGHT.lines[0], LIGHT.lines[1]
 SIDE = 2.9
 """Width and height of an image or a plane, in inches."""
-FACTS = 8.8
-"""Font size of the facts."""
-SMALLEST = 9.0
-"""Font size of a title, at least; a longer one loses its middle."""
-FACT, COLUMN = 60, 40
-"""Letters of a fact, and of a line of a panel's title, at most."""
+COLUMN = 40
+"""Letters of a line of a panel's title, at most."""
 SPAN = 0.02
 """A colour scale covers so much of the score, at least."""
 LEVELS = 8
 """Contour lines of a plane, at most; they stand at the ticks of the colour bar."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """What stands above a figure.
-
-    Attributes:
-        title: First line.
-        facts: Second line, joined by dots.
-    """
-
-    title: str
-    facts: Sequence[str]
-
-
-def save(out: Path, name: str, figure: Figure, table: Sequence[Sequence[object]]) -> list[Path]:
-    """Write a figure as PNG and SVG beside its numbers as CSV; all of them or none.
-
-    Floats keep nine digits, which is all that float32 has.
-
-    Returns:
-        The three paths.
-
-    Raises:
-        OutputError: The folder cannot be written.
-    """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in table
-    )
-    contents = (to_png(figure), to_svg(figure), text.getvalue().encode())
-    paths = [out / f"{name}.{kind}" for kind in ("png", "svg", "csv")]
-    write_set(dict(zip(paths, contents, strict=True)))
-    return paths
+HOLLOW: dict[str, Any] = {"markersize": 3.6, "markerfacecolor": LIGHT.paper}
+"""Markers of a quantile beside a median."""
 
 
 def draw_twin(twin: Twin, words: Words) -> Figure:
@@ -130,9 +101,9 @@ def draw_planes(planes: Sequence[Plane], words: Words) -> Figure:
 
 def draw_channels(channels: Channels, words: Words) -> Figure:
     """Draw channel means in descending natural magnitude, and below them what the attack did."""
-    more = _more(words, 7.6)
+    more = more_height(words, 7.6)
     size = (7.6, 4.6 + more)
-    figure = _figure(size)
+    figure = new_figure(size)
     upper, lower = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": (2.2, 1), "hspace": 0.26}
     )
@@ -142,7 +113,7 @@ def draw_channels(channels: Channels, words: Words) -> Figure:
         top=1 - (0.75 + more) / size[1],
         bottom=0.5 / size[1],
     )
-    _words(figure, words)
+    write_words(figure, words)
     natural, adversarial = np.array(channels.natural), np.array(channels.adversarial)
     edges = np.arange(len(natural) + 1) + 0.5
     upper.stairs(natural, edges, fill=True, color=NATURAL, alpha=0.35, label="natural")
@@ -177,7 +148,7 @@ def draw_channels(channels: Channels, words: Words) -> Figure:
     )
     lower.set_xlim(edges[0], edges[-1])
     for ax in (upper, lower):
-        _plain(ax)
+        plain(ax)
         ax.axhline(0, color=LIGHT.faint, linewidth=0.8)
     figure.align_ylabels([upper, lower])
     return figure
@@ -185,11 +156,11 @@ def draw_channels(channels: Channels, words: Words) -> Figure:
 
 def draw_minimal(found: Sequence[MinimalEps], words: Words) -> Figure:
     """Draw the share of the images that each radius is enough for, a line per defense."""
-    more = _more(words, 7.6) + 0.21 * len(found)
+    more = more_height(words, 7.6) + 0.21 * len(found)
     size = (7.6, 3.9 + more)
-    figure = _figure(size)
+    figure = new_figure(size)
     ax = figure.add_axes((0.75 / size[0], 0.55 / size[1], 6.6 / size[0], 2.6 / size[1]))
-    _words(figure, words)
+    write_words(figure, words)
     steps = radii(found[0].largest)
     for one, colour, dash in zip(found, LIGHT.lines, DASHES * len(found), strict=False):
         share = (one.eps_255[:, None] <= steps).mean(axis=0)
@@ -201,7 +172,7 @@ def draw_minimal(found: Sequence[MinimalEps], words: Words) -> Figure:
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlabel("eps (1/255)", fontsize=9, color=LIGHT.faint)
     ax.set_ylabel("share of the images moved", fontsize=9, color=LIGHT.faint)
-    _plain(ax)
+    plain(ax)
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.01),
@@ -211,6 +182,64 @@ def draw_minimal(found: Sequence[MinimalEps], words: Words) -> Figure:
         labelcolor=LIGHT.ink,
     )
     return figure
+
+
+def draw_certified(found: Sequence[Certified], words: Words) -> Figure:
+    """Draw the widths of certified intervals, and the pairs that they keep in order, over L2.
+
+    Lines end where bounds do.
+    """
+    width, side, tall, bottom = 7.6, 3.05, 2.5, 0.55
+    legend = 0.62 + more_height(words, width)
+    height = legend + 0.21 * (len(found) + 1) + 0.38 + tall + bottom
+    figure = new_figure((width, height))
+    widths, pairs = (
+        figure.add_axes((left / width, bottom / height, side / width, tall / height))
+        for left in (0.6, 4.3)
+    )
+    write_words(figure, words)
+    for one, colour, marker in zip(found, LIGHT.lines, MARKERS, strict=False):
+        _certified(widths, pairs, one, colour, marker)
+    titles = ("width of the interval, in score", "share of pairs whose order cannot change")
+    for ax, title in zip((widths, pairs), titles, strict=True):
+        _panel_title(ax, title)
+        ax.set_xlim(0, 1.06 * found[0].request.l2[-1])
+        ax.set_ylim(bottom=0)
+        ax.set_xlabel("L2 radius, images in [0, 1]", fontsize=9, color=LIGHT.faint)
+        plain(ax)
+    pairs.set_ylim(0, 1.03)
+    tail = Line2D([], [], color=LIGHT.faint, linestyle=DASHES[2], marker="o", **HOLLOW)
+    tail.set_label(f"solid: median over images; dotted: {TAIL:.0%} of the intervals are narrower")
+    figure.legend(
+        handles=[*widths.get_legend_handles_labels()[0], tail],
+        loc="upper left",
+        bbox_to_anchor=(0.12 / width, 1 - legend / height),
+        borderaxespad=0,
+        frameon=False,
+        fontsize=9,
+        labelcolor=LIGHT.ink,
+    )
+    return figure
+
+
+def _certified(widths: Axes, pairs: Axes, one: Certified, colour: str, marker: str) -> None:
+    shown = [radius for radius in one.radii if radius.finite]
+    l2 = [radius.l2 for radius in shown]
+    srocc = one.srocc.value
+    agrees = "" if srocc is None else f"SROCC {srocc:.3f}, "
+    label = f"{elided(one.label, FACT)}: {agrees}no bounds beyond L2 {one.largest_l2:.3g}"
+    line: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.6, "linewidth": 1.7}
+    widths.plot(l2, _drawn(r.width_median for r in shown), label=drawable(label), **line)
+    tail = line | HOLLOW | {"linestyle": DASHES[2], "linewidth": 1.5}
+    widths.plot(l2, _drawn(r.width_p95 for r in shown), **tail)
+    pairs.plot(l2, _drawn(r.ordered.value for r in shown), **line)
+    low, high = (_drawn(getattr(r.ordered, end) for r in shown) for end in ("low", "high"))
+    pairs.vlines(l2, low, high, color=colour, alpha=0.45, linewidth=1.2)
+
+
+def _drawn(values: Iterable[float | None]) -> list[float]:
+    """Return values as matplotlib takes them: it leaves NaN out."""
+    return [math.nan if value is None else value for value in values]
 
 
 def _half(one: MinimalEps) -> str:
@@ -259,8 +288,8 @@ def _canvas(
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with a row of square axes; lengths in inches."""
     width = left + columns * SIDE + (columns - 1) * gap + right
-    height = top + _more(words, width) + SIDE + bottom
-    figure = _figure((width, height))
+    height = top + more_height(words, width) + SIDE + bottom
+    figure = new_figure((width, height))
     axes = [
         figure.add_axes(
             (
@@ -272,53 +301,8 @@ def _canvas(
         )
         for i in range(columns)
     ]
-    _words(figure, words)
+    write_words(figure, words)
     return figure, axes
-
-
-def _figure(size: tuple[float, float]) -> Figure:
-    figure = Figure(figsize=size, facecolor=LIGHT.paper)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _words(figure: Figure, words: Words) -> None:
-    width, height = (float(x) for x in figure.get_size_inches())
-    fitting = (width - 0.4) / (LETTER * 1.1 * len(words.title))
-    title = min(12.0, max(SMALLEST, fitting))
-    most = int((width - 0.4) / (LETTER * 1.35 * title)) if fitting < SMALLEST else len(words.title)
-    for text, down, size, bold in (
-        (drawable(elided(words.title, most)), 0.16, title, True),
-        (drawable("\n".join(_lines(words, width))), 0.43, FACTS, False),
-    ):
-        figure.text(
-            0.2 / width,
-            1 - down / height,
-            text,
-            fontsize=size,
-            fontweight="bold" if bold else "normal",
-            va="top",
-            color=LIGHT.ink if bold else LIGHT.faint,
-            linespacing=1.25,
-            parse_math=False,
-        )
-
-
-def _lines(words: Words, width: float) -> list[str]:
-    """Return the facts in as many lines as they need at this width in inches."""
-    lines = [""]
-    for fact in (elided(fact, FACT) for fact in words.facts):
-        longer = f"{lines[-1]} · {fact}" if lines[-1] else fact
-        if lines[-1] and len(longer) * LETTER * FACTS > width - 0.4:
-            lines.append(fact)
-        else:
-            lines[-1] = longer
-    return lines
-
-
-def _more(words: Words, width: float) -> float:
-    """Return the height of the lines of facts after the first, in inches."""
-    return 1.4 * FACTS / 72 * (len(_lines(words, width)) - 1)
 
 
 def span(low: float, high: float) -> tuple[float, float]:
@@ -330,19 +314,6 @@ def span(low: float, high: float) -> tuple[float, float]:
     """
     missing = max(0.0, SPAN - (high - low)) / 2
     return low - missing, high + missing
-
-
-def elided(text: str, most: int) -> str:
-    """Return a text without its middle where it has too many letters.
-
-    Example:
-        >>> elided("a-very-long-name.jpg", 11)
-        'a-ve....jpg'
-    """
-    if len(text) <= most:
-        return text
-    tail = (most - 3) // 2
-    return f"{text[: most - 3 - tail]}...{text[len(text) - tail :]}"
 
 
 def differing(label: str, others: Sequence[str]) -> str:
@@ -367,12 +338,6 @@ def elided_words(text: str) -> str:
     return " ".join(elided(word, COLUMN) for word in words)
 
 
-def drawable(text: str) -> str:
-    """Return a text with a box for every letter that the font does not have."""
-    font = get_font(findfont(FontProperties()))
-    return "".join(c if c == "\n" or font.get_char_index(ord(c)) else "\ufffd" for c in text)
-
-
 def _title_lines(text: str) -> list[str]:
     lines: list[str] = []
     for line in text.split("\n"):
@@ -385,16 +350,6 @@ def _title_lines(text: str) -> list[str]:
 def _panel_title(ax: Axes, text: str) -> None:
     shown = drawable("\n".join(_title_lines(text)))
     ax.set_title(shown, loc="left", fontsize=9.5, color=LIGHT.ink, pad=6, parse_math=False)
-
-
-def _plain(ax: Axes) -> None:
-    ax.grid(axis="y", color=LIGHT.grid, linewidth=0.8)
-    ax.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
-    ax.spines["bottom"].set_color(LIGHT.faint)
-    ax.tick_params(colors=LIGHT.faint, labelsize=8.5, length=3)
-    ax.tick_params(axis="y", length=0)
 
 
 def _picture(pixels: Tensor) -> np.ndarray:
