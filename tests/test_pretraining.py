@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -116,7 +117,7 @@ class TestDistortions:
         assert table == expected
 
 
-def write_photographs(folder: Path, count: int = 3, side: int = 48) -> Path:
+def write_photographs(folder: Path, count: int, side: int) -> Path:
     """Windows of natural images in two folders, of two formats."""
     (folder / "deeper").mkdir(parents=True)
     for number, scene in zip(range(count), NATURAL, strict=False):
@@ -130,9 +131,9 @@ def write_photographs(folder: Path, count: int = 3, side: int = 48) -> Path:
 class Place:
     """Photographs, a store, and the command on them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, count: int = 3, side: int = 48) -> None:
         self.folder = folder
-        self.images = write_photographs(folder / "images")
+        self.images = write_photographs(folder / "images", count, side)
         self.out = folder / "scnn.safetensors"
 
     def run(self, *flags: str, out: Path | None = None) -> int:
@@ -380,6 +381,19 @@ def test_a_training_that_diverges_fails(place: Place, capsys: pytest.CaptureFixt
     assert place.run("--lr", "1e30", "--final-lr", "1e30") == 1
     assert_one_line(capsys, "pre-training S-CNN diverged")
     assert not place.out.exists()
+
+
+@pytest.mark.slow
+def test_it_learns_to_name_distortions_of_images_it_has_not_seen(tmp_path: Path) -> None:
+    place = Place(tmp_path, count=10, side=96)
+    flags = ["--resize", "96", "--crop", "64", "--epochs", "8", "--lr", "0.02"]
+    assert place.run(*flags) == 0
+    said = about(place.out)
+    held = said["held_out"]
+    assert held["distorted_images"] == 78
+    assert said["losses"][-1] < math.log(39) - 0.4 < said["losses"][0] + 0.4
+    assert held["class_accuracy"] > 3 / 39  # chance is 1 / 39, with a standard error of 1.8 %
+    assert held["type_accuracy"] > 0.25  # one type for all is right in 5 / 39
 
 
 class TestSources:

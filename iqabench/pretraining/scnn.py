@@ -57,6 +57,9 @@ class SCNN(nn.Module):
             layers += [nn.Linear(before, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU()]
         self.projection = nn.Sequential(*layers)
         self.classifier = nn.Linear(WIDTH, len(GRADES))
+        for module in (*self.features, *self.projection):
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)  # of the layers before a ReLU
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
