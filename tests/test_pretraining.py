@@ -23,6 +23,8 @@ from iqabench.chains import Chain
 from iqabench.cli import main
 from iqabench.datasets.demo_images import PHOTOGRAPHS
 from iqabench.defenses.dbcnn import DBCNNNet
+from iqabench.pixels import Pixels as Cache
+from iqabench.pixels import open_pixels
 from iqabench.pretraining.distortions import DISTORTIONS, GRADES, Grade, Pixels
 from iqabench.pretraining.output import Output
 from iqabench.pretraining.scnn import SCNN
@@ -369,6 +371,19 @@ def test_a_file_that_is_there_is_kept_unless_it_is_the_result(
     assert place.out.read_bytes() == b"mine"
 
 
+def test_a_file_that_appears_meanwhile_is_not_replaced(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slowly(*given: Any, **options: Any) -> Cache:
+        place.out.write_bytes(b"mine")
+        return open_pixels(*given, **options)
+
+    monkeypatch.setattr("iqabench.pretraining.scnn.open_pixels", slowly)
+    assert place.run() == 2
+    assert_one_line(capsys, "is there and is no undamaged file of pretrain-scnn")
+    assert place.out.read_bytes() == b"mine"
+
+
 def test_two_processes_do_not_write_one_file(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -385,15 +400,15 @@ def test_a_training_that_diverges_fails(place: Place, capsys: pytest.CaptureFixt
 
 @pytest.mark.slow
 def test_it_learns_to_name_distortions_of_images_it_has_not_seen(tmp_path: Path) -> None:
-    place = Place(tmp_path, count=10, side=96)
-    flags = ["--resize", "96", "--crop", "64", "--epochs", "8", "--lr", "0.02"]
+    place = Place(tmp_path, count=len(PHOTOGRAPHS), side=96)
+    flags = ["--resize", "96", "--crop", "64", "--epochs", "10", "--lr", "0.02"]
     assert place.run(*flags) == 0
     said = about(place.out)
     held = said["held_out"]
-    assert held["distorted_images"] == 78
+    assert held["distorted_images"] == 117
     assert said["losses"][-1] < math.log(39) - 0.4 < said["losses"][0] + 0.4
-    assert held["class_accuracy"] > 3 / 39  # chance is 1 / 39, with a standard error of 1.8 %
-    assert held["type_accuracy"] > 0.25  # one type for all is right in 5 / 39
+    assert held["class_accuracy"] > 3 / 39  # chance is 1 / 39, with a standard error of 1.5 %
+    assert held["type_accuracy"] > 0.2  # one type for all is right in 5 / 39
 
 
 class TestSources:

@@ -169,6 +169,8 @@ def pretrain(
         on_progress=reporter.counter(f"decoding {len(sources)} images"),
     )
     with output.locked(), lent_rng(device), exact_kernels():
+        if (about := output.finished()) is not None:  # by a process that had the lock until now
+            return about
         return _Trainer(request, pixels, device, reporter).run(output)
 
 
