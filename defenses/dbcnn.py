@@ -15,6 +15,7 @@ from iqabench.api import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     NETWORK,
+    SCNN_CHANNELS,
     Backbone,
     Batch,
     Defense,
@@ -23,26 +24,11 @@ from iqabench.api import (
     Step,
     TrainState,
     load_weights,
+    scnn_features,
 )
 
-LAYERS = ((48, 1), (48, 2), (64, 1), (64, 2), (64, 1), (64, 2), (128, 1), (128, 1), (128, 2))
-"""Channels and stride of S-CNN's convolutions."""
 TINY = 1e-8
 """Below the root of the bilinear features, which has no slope at 0."""
-
-
-def scnn_features() -> nn.Sequential:
-    """Return the nine convolutions of S-CNN, named as in the published weights."""
-    layers: list[nn.Module] = []
-    before = 3
-    for channels, stride in LAYERS:
-        layers += [
-            nn.Conv2d(before, channels, 3, stride, padding=1),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-        ]
-        before = channels
-    return nn.Sequential(*layers)
 
 
 def bilinear(first: Tensor, second: Tensor) -> Tensor:
@@ -78,7 +64,7 @@ class DBCNNNet(Regressor):
         super().__init__()
         self.backbone = backbone
         self.scnn = scnn
-        self.head = nn.Linear(backbone.out_channels * LAYERS[-1][0], 1)
+        self.head = nn.Linear(backbone.out_channels * SCNN_CHANNELS, 1)
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
@@ -104,14 +90,17 @@ class DBCNN(Defense):
     One branch is a backbone trained on ImageNet, the paper's VGG-16 without its last pooling (set
     ``backbones: {dbcnn: vgg16}``); the other one, S-CNN, was trained to name synthetic distortions
     and their levels. Without ``scnn`` the second branch starts from nothing: then the model is
-    **not** DBCNN, and its label says ``scnn=none``.
+    **not** DBCNN, and its label says ``scnn=none``. Without the authors' weights, make such a file
+    from pristine photographs: ``iqabench pretrain-scnn --images DIR --out scnn.safetensors``, then
+    ``--defense dbcnn:scnn=scnn.safetensors`` (docs/pretraining.md).
 
     Deviations: stages share the recipe's epochs, optimizer and rate (AdamW in place of SGD, then
     Adam); crops of the recipe in place of whole images; the last weights count, where the published
     script keeps those that were best on the test set.
 
     Attributes:
-        scnn: File of S-CNN's weights, such as the authors' ``scnn.pkl``; none starts from nothing.
+        scnn: File of S-CNN's weights: what ``iqabench pretrain-scnn`` wrote, or the authors'
+            ``scnn.pkl``; none starts from nothing.
         training: ``two_stage`` trains the linear unit alone in the first half of the epochs, then
             everything (the paper); ``single_stage`` trains everything from the start (as the code
             of CPRL's authors).

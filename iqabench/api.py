@@ -88,6 +88,7 @@ from iqabench.contracts.regressor import (
     Routed,
     scores_and_logits,
 )
+from iqabench.contracts.scnn import SCNN_CHANNELS, scnn_features
 from iqabench.contracts.slopes import Diverse, Probed, Smoothed
 from iqabench.contracts.transfer import Transferred
 from iqabench.contracts.weights import load_weights
@@ -99,6 +100,7 @@ __all__ = [
     "IMAGENET_STD",
     "NETWORK",
     "OBJECTIVES",
+    "SCNN_CHANNELS",
     "Access",
     "AscentAttack",
     "Attack",
@@ -180,6 +182,7 @@ __all__ = [
     "read_mat",
     "read_number",
     "resolve_images",
+    "scnn_features",
     "scores_and_logits",
     "single_steps",
     "smooth_jpeg",

@@ -188,6 +188,14 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove_leftovers_of(path: Path) -> None:
+    """Remove the temporary files that killed writers of ``path`` left; only under a lock of it."""
+    ours = re.compile(rf"{re.escape(f'.{path.name}.')}[a-z0-9_]{{8}}\.tmp")
+    for left in path.parent.iterdir():
+        if ours.fullmatch(left.name) and left.is_file() and not left.is_symlink():
+            left.unlink(missing_ok=True)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

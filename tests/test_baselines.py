@@ -13,11 +13,20 @@ from support import grid_images, noise_for
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from iqabench.api import NETWORK, Batch, Defense, LocalFilter, Regressor, TrainState, local_filter
+from iqabench.api import (
+    NETWORK,
+    Batch,
+    Defense,
+    LocalFilter,
+    Regressor,
+    TrainState,
+    local_filter,
+    scnn_features,
+)
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
 from iqabench.defenses import denoise
-from iqabench.defenses.dbcnn import DBCNN, DBCNNNet, bilinear, scnn_features
+from iqabench.defenses.dbcnn import DBCNN, DBCNNNet, bilinear
 from iqabench.defenses.denoise import Denoise, Denoising, NonLocal, attend, dot_product
 from iqabench.defenses.lwta import LWTA, LWTANet, Race, WinnerTakesAll
 from iqabench.defenses.nima import NIMA, NIMANet, centres, emd, maximum_entropy

@@ -16,6 +16,7 @@ from iqabench.cli.flags import (
     add_places,
     command,
 )
+from iqabench.cli.pretraining_flags import add_pretraining
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, _add_report):
         add(commands)
-    for add in (_add_compare, _add_statistics, _add_new):
+    for add in (_add_compare, _add_statistics, _add_new, _add_pretrain_scnn):
         add(commands)
     for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps, _add_certify):
         add(commands)
@@ -203,6 +204,17 @@ def _add_new(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the package (default: iqabench-NAME)"
     )
+    add_json(parser)
+
+
+def _add_pretrain_scnn(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
+        commands,
+        "pretrain-scnn",
+        "make the weights of DBCNN's second branch from pristine photographs",
+        "iqabench pretrain-scnn --images photographs --out scnn.safetensors",
+    )
+    add_pretraining(parser)
     add_json(parser)
 
 

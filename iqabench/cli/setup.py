@@ -47,8 +47,7 @@ def benchmark_of(arguments: argparse.Namespace, reporter: Reporter) -> Benchmark
         flags["seeds"] = _seeds(arguments.seed)
     if getattr(arguments, "no_reference", False):
         flags["reference"] = None
-    if getattr(arguments, "threads", None) is not None:
-        _set_threads(arguments.threads)
+    set_threads(getattr(arguments, "threads", None))
     here = None if arguments.config else found_here()
     if here is not None and here.read_bytes() != defaults().encode():
         reporter.say(f"settings from {here.resolve()}")
@@ -65,7 +64,16 @@ def home_of(arguments: argparse.Namespace, benchmark: Benchmark, reporter: Repor
     root = benchmark.data_root or _environment_path("IQABENCH_DATA")
     if root is not None and not root.is_dir():
         raise ConfigError(f"data root {root} is not a folder; give the folder that holds data sets")
-    store = (
+    return DataHome(root, store_of(arguments), reporter)
+
+
+def store_of(arguments: argparse.Namespace) -> Path:
+    """Return the folder of what iqabench makes itself; it is there.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    store: Path = (
         arguments.store
         or _environment_path("IQABENCH_STORE")
         or platformdirs.user_cache_path("iqabench")
@@ -74,7 +82,7 @@ def home_of(arguments: argparse.Namespace, benchmark: Benchmark, reporter: Repor
         store.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise OutputError(f"cannot write the store {store}: {e.strerror or e}; give --store") from e
-    return DataHome(root, store, reporter)
+    return store
 
 
 def device_of(name: str) -> torch.device:
@@ -100,6 +108,19 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
+def set_threads(count: int | None) -> None:
+    """Have torch use so many CPU threads; None leaves its own number.
+
+    Raises:
+        ConfigError: Fewer than one.
+    """
+    if count is None:
+        return
+    if count < 1:
+        raise ConfigError(f"threads must be at least 1, got {count}")
+    torch.set_num_threads(count)
+
+
 def keep_request(run: Path, plan: Plan, command: list[str]) -> None:
     """Keep what was asked beside the results, after what was asked before in this directory."""
     asked = {
@@ -120,12 +141,6 @@ def _seeds(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(f"seeds {text!r} are not whole numbers such as 0,1,2") from None
-
-
-def _set_threads(count: int) -> None:
-    if count < 1:
-        raise ConfigError(f"threads must be at least 1, got {count}")
-    torch.set_num_threads(count)
 
 
 def _environment_path(name: str) -> Path | None:

@@ -1,0 +1,1 @@
+"""Networks trained before a defense is: S-CNN, DBCNN's second branch."""
