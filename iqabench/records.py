@@ -13,6 +13,7 @@ import torch
 from iqabench.contracts.attack import Attack
 from iqabench.environment import environment
 from iqabench.errors import one_line
+from iqabench.keeping import whole
 from iqabench.metrics import agreement
 from iqabench.planning import Entry
 from iqabench.registry import Named
@@ -22,6 +23,7 @@ from iqabench.results import (
     Columns,
     cell_path,
     is_complete,
+    read_cell,
     refresh_about,
     write_cell,
 )
@@ -120,6 +122,7 @@ class Recorder:
         clean: Scores,
         columns: CellColumns,
         cost: Mapping[str, Any],
+        images: list[dict[str, str]] | None = None,
     ) -> None:
         """Write a finished cell."""
         rows = self.entry.data.test.rows
@@ -138,14 +141,25 @@ class Recorder:
             metrics_nonadaptive=self._metrics(columns, NONADAPTIVE),
             distance=columns.summary(),
             cost=dict(cost),
+            images=images,
             environment=environment(self.device),
         )
         write_cell(self.run, record, columns.table(first))
 
-    def finds(self, attacked: Attacked, eps_255: float) -> bool:
-        """Say whether the cell is finished already; if so, bring its ``about`` up to date."""
+    def finds(
+        self, attacked: Attacked, eps_255: float, image_ids: Sequence[str] | None = None
+    ) -> bool:
+        """Say whether the cell is finished already; if so, bring its ``about`` up to date.
+
+        Args:
+            attacked: What it was attacked with.
+            eps_255: The radius, in grey levels.
+            image_ids: Images that it must have kept; None asks for none.
+        """
         path = self.path(attacked, eps_255)
         if not is_complete(path):
+            return False
+        if image_ids and not whole(self.run, read_cell(path).images, image_ids):
             return False
         refresh_about(path, self._about(attacked))
         return True

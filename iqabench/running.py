@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from iqabench.contracts.objective import Facts
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import OutputError, ResultsError, UsageError
 from iqabench.files import remove_leftovers
+from iqabench.keeping import Keeper, Saving, can_keep
 from iqabench.models import Models
 from iqabench.planning import Entry, Plan
 from iqabench.progress import Reporter
@@ -60,7 +62,8 @@ def locked(run: Path) -> Iterator[None]:
     except OSError as e:
         raise OutputError(f"cannot write run directory {run}: {e.strerror or e}") from e
     try:
-        for folder in (run, run / "splits", run / "figures", *run.glob("cells/*/*")):
+        folders = (run, run / "splits", run / "figures", *run.glob("cells/*/*"))
+        for folder in (*folders, *run.glob("images/*")):
             remove_leftovers(folder)
         yield
     finally:
@@ -80,12 +83,14 @@ class Runner:
         store: Where checkpoints and pixel caches are.
         device: Where networks run.
         reporter: For messages and progress.
+        saving: Which attacked images are kept; None keeps none.
     """
 
     run: Path
     store: Path
     device: torch.device
     reporter: Reporter
+    saving: Saving | None = None
 
     def execute(self, plan: Plan) -> Summary:
         """Compute what is missing and return what was done.
@@ -163,6 +168,12 @@ class _EntryRun:
         for attack in self.plan.attacks:
             self._attack(attack, regressor, clean, recorder)
 
+    @cached_property
+    def kept(self) -> frozenset[int]:
+        """Places of the images that are kept."""
+        saving = self.runner.saving
+        return frozenset() if saving is None else saving.numbers(self.entry.data.test)
+
     @property
     def conditions(self) -> Conditions:
         """What surrounds the sweeps of this entry."""
@@ -208,7 +219,12 @@ class _EntryRun:
         hashes = {spec: weights for spec, (weights, _) in sources.items()}
         ways = routes(attack.component, regressor, self.conditions.attack_draws)
         attacked = Attacked.by(attack, sources=hashes, draws=draws, routes=tuple(ways))
-        missing = [eps for eps in self.plan.eps_255 if not recorder.finds(attacked, eps)]
+        ids = [self.entry.data.test.image_ids[number] for number in sorted(self.kept)]
+        missing = [
+            eps
+            for eps in self.plan.eps_255
+            if not recorder.finds(attacked, eps, ids if can_keep(eps) else None)
+        ]
         self.summary.found += len(self.plan.eps_255) - len(missing)
         if not missing:
             return
@@ -242,14 +258,22 @@ class _EntryRun:
     ) -> None:
         radii = ", ".join(f"{e:g}" for e in eps_255)
         task = f"{attacked.label} at {radii}/255 against {self.entry.shown}"
-        outcomes = sweep.run(eps_255, self.runner.reporter.counter(task))
+        keepers = {eps: self._keeper(recorder, attacked, eps) for eps in eps_255 if can_keep(eps)}
+        wanted = keepers if self.kept else {}
+        outcomes = sweep.run(eps_255, self.runner.reporter.counter(task), wanted)
         for eps, outcome in outcomes.items():
             if outcome.error is not None:
                 self._fail(recorder, attacked, [eps], outcome.error)
             else:
                 cost = sweep.cost(eps_255)
-                recorder.done(attacked, eps, sweep.clean, outcome.columns, cost)
+                images = outcome.keeper.kept if outcome.keeper else None
+                recorder.done(attacked, eps, sweep.clean, outcome.columns, cost, images)
                 self.summary.computed += 1
+
+    def _keeper(self, recorder: Recorder, attacked: Attacked, eps_255: float) -> Keeper:
+        run, side = self.runner.run, self.entry.data.test
+        key = recorder.path(attacked, eps_255).stem.rpartition("-")[2]
+        return Keeper(run, key, side, self.kept, eps_255, attacked.threat_model == "linf")
 
     def _fail(
         self, recorder: Recorder, attacked: Attacked, eps_255: Sequence[float], error: Exception

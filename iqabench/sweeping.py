@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from iqabench.counting import Counted, Tally
 from iqabench.data import Side
 from iqabench.environment import forget_peak, peak_memory_mb
 from iqabench.errors import BudgetError, CellError, SelfCheckError
+from iqabench.keeping import Keeper
 from iqabench.progress import Counter
 from iqabench.scoring import CellColumns, Scores, distances, score
 
@@ -55,10 +57,12 @@ class Outcome:
     """What came of one radius.
 
     Attributes:
+        keeper: Keeps images, if some are wanted.
         columns: Per-image results, as far as it got.
         error: Why it failed; None if it did not.
     """
 
+    keeper: Keeper | None = None
     columns: CellColumns = field(default_factory=CellColumns)
     error: Exception | None = None
 
@@ -170,12 +174,22 @@ class Sweep:
         if not off <= SELF_CHECK:
             raise SelfCheckError(f"at eps 0 the scores are {off:.3g} away from the clean ones")
 
-    def run(self, eps_255: Sequence[float], progress: Counter) -> dict[float, Outcome]:
+    def run(
+        self,
+        eps_255: Sequence[float],
+        progress: Counter,
+        keepers: Mapping[float, Keeper] = MappingProxyType({}),
+    ) -> dict[float, Outcome]:
         """Attack every image at every radius and score what comes out.
 
         A radius whose images break the budget fails alone; anything the attack raises fails all.
+
+        Args:
+            eps_255: The radii, in grey levels.
+            progress: Told of images that are done.
+            keepers: What keeps images, by radius.
         """
-        outcomes = {eps: Outcome() for eps in eps_255}
+        outcomes = {eps: Outcome(keepers.get(eps)) for eps in eps_255}
         forget_peak(self.conditions.device)
         began, before = time.perf_counter(), (self.tally.forwards, self.tally.backwards)
         try:
@@ -272,6 +286,12 @@ class Sweep:
         if float(move.eps_255).is_integer():  # 8-bit images cannot use up any other radius
             rounded = budget.round_to_8bit(adversarial)
             scores_8bit = self._score_8bit(adversarial, rounded, scores, numbers)
+            if outcome.keeper is not None:
+                try:
+                    outcome.keeper.keep(images, rounded, numbers)
+                except BudgetError as e:
+                    outcome.error = e
+                    return
         outcome.columns.add(scores, scores_8bit, distances(images, adversarial, rounded))
         if len(candidates) > 1:
             outcome.columns.add_nonadaptive(self._score(candidates[0], numbers))

@@ -51,6 +51,11 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         "--attack", action="append", metavar="SPEC", help="an attack; may be repeated"
     )
     parser.add_argument("--no-reference", action="store_true", help="leave the reference row out")
+    parser.add_argument(
+        "--save-images",
+        metavar="N",
+        help="keep N attacked images of each cell, or 'all', as 8-bit PNG (default: none)",
+    )
     _add_sweep(parser, eps="the benchmark's", images="all", out="runs/default")
 
 

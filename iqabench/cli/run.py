@@ -13,6 +13,7 @@ from iqabench.cli.estimate import show
 from iqabench.cli.setup import benchmark_of, device_of, home_of, keep_request
 from iqabench.data import decode
 from iqabench.estimating import estimate
+from iqabench.keeping import Saving, can_keep
 from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.running import Runner, Summary, locked
 
@@ -25,6 +26,7 @@ def execute(arguments: argparse.Namespace) -> int:
     home = home_of(arguments, benchmark, reporter)
     chosen = choose_datasets(benchmark, arguments.dataset or [], home)
     plan = make_plan(benchmark, chosen, home, split=arguments.split)
+    saving = None if arguments.save_images is None else Saving.parse(arguments.save_images)
     if arguments.dry_run:
         return _dry_run(plan, home.store, device, as_json=arguments.json)
     run: Path = arguments.out
@@ -32,8 +34,11 @@ def execute(arguments: argparse.Namespace) -> int:
         plan.fetch_weights(home.store)
         decode(plan.sides(attacked=True), reporter)
         keep_request(run, plan, arguments.given)
+        if saving is not None and (left := [e for e in plan.eps_255 if not can_keep(e)]):
+            radii = ", ".join(f"{eps:g}" for eps in left)
+            reporter.say(f"images are kept at whole grey levels alone, so not at eps {radii}")
         try:
-            summary = Runner(run, home.store, device, reporter).execute(plan)
+            summary = Runner(run, home.store, device, reporter, saving).execute(plan)
         finally:
             reporter.close()
         return _finish(run, summary, reporter, as_json=arguments.json)
