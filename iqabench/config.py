@@ -163,20 +163,23 @@ class Benchmark(BaseModel):
         return self.recipes[name]
 
 
-def load_benchmark(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
+def load_benchmark(
+    path: Path | None, flags: Mapping[str, Any], base: Mapping[str, Any] | None = None
+) -> Benchmark:
     """Return the benchmark: flags over the file over the defaults.
 
     Args:
         path: The user's file; None takes ``benchmark.yaml`` of the working directory if there is
             one, else the defaults alone.
         flags: Values given on the command line, by field; a given one wins even if it is falsy.
+        base: Settings in place of the defaults and of the working directory's file.
 
     Raises:
         ConfigError: Unreadable, no YAML, an unknown key (with its path and a suggestion), or a
             value that is not allowed.
     """
-    merged = read_yaml(defaults(), "defaults")
-    source = path or found_here()
+    merged = read_yaml(defaults(), "defaults") if base is None else dict(base)
+    source = path or (found_here() if base is None else None)
     if source is not None:
         try:
             text = source.read_text()

@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, _add_report):
         add(commands)
-    for add in (_add_compare, _add_statistics, _add_new, _add_pretrain_scnn):
+    for add in (_add_compare, _add_statistics, _add_rescore, _add_new, _add_pretrain_scnn):
         add(commands)
     for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps, _add_certify):
         add(commands)
@@ -195,6 +195,24 @@ def _add_statistics(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "--json", action="store_true", help="every number as one JSON document on standard output"
     )
+
+
+def _add_rescore(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
+        commands,
+        "rescore",
+        "score the attacked images that a run kept by other defenses, without attacking again",
+        "iqabench rescore runs/default --defense cprl",
+    )
+    parser.add_argument(
+        "run", type=Path, metavar="RUN_DIR", help="a run with --save-images; its settings count"
+    )
+    add_conditions(parser)
+    add_batch_size(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the tables go (default: RUN_DIR)"
+    )
+    add_json(parser)
 
 
 def _add_new(commands: argparse._SubParsersAction[Parser]) -> None:

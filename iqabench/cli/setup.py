@@ -13,7 +13,7 @@ import torch
 
 from iqabench.config import Benchmark, check_eps, defaults, found_here, load_benchmark
 from iqabench.data import DataHome
-from iqabench.errors import ConfigError, DeviceError, OutputError
+from iqabench.errors import ConfigError, DeviceError, OutputError, ResultsError
 from iqabench.files import write_json
 from iqabench.planning import Plan
 from iqabench.progress import Reporter
@@ -24,6 +24,19 @@ def benchmark_of(arguments: argparse.Namespace, reporter: Reporter) -> Benchmark
 
     Raises:
         ConfigError: The file or a flag is wrong.
+    """
+    flags = flags_of(arguments)
+    here = None if arguments.config else found_here()
+    if here is not None and here.read_bytes() != defaults().encode():
+        reporter.say(f"settings from {here.resolve()}")
+    return load_benchmark(arguments.config, flags)
+
+
+def flags_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what flags say of a benchmark, by field, and set the threads they ask for.
+
+    Raises:
+        ConfigError: A flag is wrong.
     """
     flags: dict[str, Any] = {}
     names = {
@@ -48,10 +61,7 @@ def benchmark_of(arguments: argparse.Namespace, reporter: Reporter) -> Benchmark
     if getattr(arguments, "no_reference", False):
         flags["reference"] = None
     set_threads(getattr(arguments, "threads", None))
-    here = None if arguments.config else found_here()
-    if here is not None and here.read_bytes() != defaults().encode():
-        reporter.say(f"settings from {here.resolve()}")
-    return load_benchmark(arguments.config, flags)
+    return flags
 
 
 def home_of(arguments: argparse.Namespace, benchmark: Benchmark, reporter: Reporter) -> DataHome:
@@ -134,6 +144,20 @@ def keep_request(run: Path, plan: Plan, command: list[str]) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         earlier = []
     write_json(path, {"schema": 1, "runs": [*(r for r in earlier if r != asked), asked]})
+
+
+def request_of(run: Path) -> dict[str, Any]:
+    """Return the settings of the last request that a run directory keeps.
+
+    Raises:
+        ResultsError: It keeps none.
+    """
+    path = run / "run.json"
+    try:
+        last = json.loads(path.read_text())["runs"][-1]["benchmark"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as e:
+        raise ResultsError(f"{path} does not say how the run was made; give --config FILE") from e
+    return dict(last)
 
 
 def _seeds(text: str) -> list[int]:
