@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -123,6 +123,7 @@ class Benchmark(BaseModel):
     datasets: dict[str, Annotated[DatasetConfig, BeforeValidator(lambda v: {} if v is None else v)]]
     split_seed: int = Field(ge=0)
     images: int | None = Field(ge=1)
+    visibility: Annotated[list[Literal["lpips", "dists"]], BeforeValidator(_as_list)]
     data_root: Annotated[Path, AfterValidator(Path.expanduser)] | None
     score_draws: int = Field(ge=1)
     attack_draws: int = Field(ge=1)

@@ -147,20 +147,30 @@ class Recorder:
         write_cell(self.run, record, columns.table(first))
 
     def finds(
-        self, attacked: Attacked, eps_255: float, image_ids: Sequence[str] | None = None
+        self,
+        attacked: Attacked,
+        eps_255: float,
+        image_ids: Sequence[str] = (),
+        learned: Sequence[str] = (),
     ) -> bool:
         """Say whether the cell is finished already; if so, bring its ``about`` up to date.
 
         Args:
             attacked: What it was attacked with.
             eps_255: The radius, in grey levels.
-            image_ids: Images that it must have kept; None asks for none.
+            image_ids: Images that it must have kept.
+            learned: Learned distances that it must have.
         """
         path = self.path(attacked, eps_255)
         if not is_complete(path):
             return False
-        if image_ids and not whole(self.run, read_cell(path).images, image_ids):
-            return False
+        if image_ids or learned:
+            record = read_cell(path)
+            there = set(record.distance or ())
+            if not whole(self.run, record.images, image_ids):
+                return False
+            if not {f"{name}_mean" for name in learned} <= there:
+                return False
         refresh_about(path, self._about(attacked))
         return True
 

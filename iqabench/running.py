@@ -26,6 +26,7 @@ from iqabench.results import CLEAN, find_cells, read_cell, read_columns
 from iqabench.scoring import Scores
 from iqabench.seeding import exact_kernels
 from iqabench.sweeping import Conditions, Sweep, clean_scores, routes
+from iqabench.visibility import Visibility
 
 
 @dataclass
@@ -84,6 +85,7 @@ class Runner:
         device: Where networks run.
         reporter: For messages and progress.
         saving: Which attacked images are kept; None keeps none.
+        visibility: Learned distances that are columns too; None has none.
     """
 
     run: Path
@@ -91,6 +93,7 @@ class Runner:
     device: torch.device
     reporter: Reporter
     saving: Saving | None = None
+    visibility: Visibility | None = None
 
     def execute(self, plan: Plan) -> Summary:
         """Compute what is missing and return what was done.
@@ -175,6 +178,11 @@ class _EntryRun:
         return frozenset() if saving is None else saving.numbers(self.entry.data.test)
 
     @property
+    def learned(self) -> tuple[str, ...]:
+        """Columns of learned distances that are wanted."""
+        return () if self.runner.visibility is None else tuple(self.runner.visibility.metrics)
+
+    @property
     def conditions(self) -> Conditions:
         """What surrounds the sweeps of this entry."""
         benchmark = self.plan.benchmark
@@ -223,7 +231,7 @@ class _EntryRun:
         missing = [
             eps
             for eps in self.plan.eps_255
-            if not recorder.finds(attacked, eps, ids if can_keep(eps) else None)
+            if not recorder.finds(attacked, eps, ids if can_keep(eps) else (), self.learned)
         ]
         self.summary.found += len(self.plan.eps_255) - len(missing)
         if not missing:
@@ -249,7 +257,8 @@ class _EntryRun:
     ) -> Sweep:
         """Return a sweep whose attack is prepared, fitted if need be, and passed at eps 0."""
         data, conditions = self.entry.data, self.conditions
-        sweep = Sweep(attack.prepare(facts), regressor, data.test, clean, conditions)
+        visibility = self.runner.visibility
+        sweep = Sweep(attack.prepare(facts), regressor, data.test, clean, conditions, visibility)
         sweep.make_ready(data.train, eps_255)
         return sweep
 

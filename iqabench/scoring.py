@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +116,7 @@ class CellColumns:
 
     def __init__(self) -> None:
         self._values: dict[str, list[float]] = {}
+        self._learned: tuple[str, ...] = ()
 
     def add(self, attacked: Scores, rounded: Scores | None, moved: Distances) -> None:
         """Append a batch; ``rounded`` is None where the 8-bit image is not scored."""
@@ -133,6 +135,12 @@ class CellColumns:
         """Append the scores of a batch attacked through the regressor's own gradient alone."""
         self._extend(f"score{NONADAPTIVE}", attacked.scores)
         self._extend(f"logit{NONADAPTIVE}", attacked.logits)
+
+    def add_learned(self, moved: Mapping[str, Tensor]) -> None:
+        """Append learned distances of a batch."""
+        self._learned = tuple(moved)
+        for name, values in moved.items():
+            self._extend(name, values)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -155,6 +163,7 @@ class CellColumns:
             "psnr_mean": self.array("psnr").mean(),
             "ssim_mean": self.array("ssim").mean(),
         }
+        values |= {f"{name}_mean": self.array(name).mean() for name in self._learned}
         return dict(zip(values, finite_or_none(list(values.values())), strict=True))
 
     def _extend(self, name: str, values: Tensor) -> None:

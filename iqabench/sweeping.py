@@ -22,6 +22,7 @@ from iqabench.errors import BudgetError, CellError, SelfCheckError
 from iqabench.keeping import Keeper
 from iqabench.progress import Counter
 from iqabench.scoring import CellColumns, Scores, distances, score
+from iqabench.visibility import Visibility
 
 VERSION = 2
 """Raise it when the harness (steps, objectives, scoring) would give a cell other numbers."""
@@ -124,6 +125,7 @@ class Sweep:
         side: The attacked images.
         clean: Their clean scores.
         conditions: Seeds, draws, batch size, device.
+        visibility: Learned distances that are columns too.
     """
 
     attack: Attack
@@ -131,6 +133,7 @@ class Sweep:
     side: Side
     clean: Scores
     conditions: Conditions
+    visibility: Visibility | None = None
 
     def __post_init__(self) -> None:
         self.tally = Tally()
@@ -293,6 +296,8 @@ class Sweep:
                     outcome.error = e
                     return
         outcome.columns.add(scores, scores_8bit, distances(images, adversarial, rounded))
+        if self.visibility is not None:
+            outcome.columns.add_learned(self.visibility(images, adversarial))
         if len(candidates) > 1:
             outcome.columns.add_nonadaptive(self._score(candidates[0], numbers))
 

@@ -52,6 +52,11 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("--no-reference", action="store_true", help="leave the reference row out")
     parser.add_argument(
+        "--visibility",
+        metavar="LIST",
+        help="learned distances as columns too: lpips,dists (default: none)",
+    )
+    parser.add_argument(
         "--save-images",
         metavar="N",
         help="keep N attacked images of each cell, or 'all', as 8-bit PNG (default: none)",

@@ -16,6 +16,7 @@ from iqabench.estimating import estimate
 from iqabench.keeping import Saving, can_keep
 from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.running import Runner, Summary, locked
+from iqabench.visibility import Visibility
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -30,6 +31,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(plan, home.store, device, as_json=arguments.json)
     run: Path = arguments.out
+    visibility = Visibility(benchmark.visibility, device)
     with locked(run):
         plan.fetch_weights(home.store)
         decode(plan.sides(attacked=True), reporter)
@@ -38,7 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
             radii = ", ".join(f"{eps:g}" for eps in left)
             reporter.say(f"images are kept at whole grey levels alone, so not at eps {radii}")
         try:
-            summary = Runner(run, home.store, device, reporter, saving).execute(plan)
+            runner = Runner(run, home.store, device, reporter, saving, visibility)
+            summary = runner.execute(plan)
         finally:
             reporter.close()
         return _finish(run, summary, reporter, as_json=arguments.json)

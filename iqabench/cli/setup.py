@@ -58,6 +58,8 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, Any]:
         flags["eps"] = check_eps(arguments.eps.split(","))
     if getattr(arguments, "seed", None) is not None:
         flags["seeds"] = _seeds(arguments.seed)
+    if getattr(arguments, "visibility", None) is not None:
+        flags["visibility"] = arguments.visibility.split(",")
     if getattr(arguments, "no_reference", False):
         flags["reference"] = None
     set_threads(getattr(arguments, "threads", None))
