@@ -173,13 +173,14 @@ def load_benchmark(
         path: The user's file; None takes ``benchmark.yaml`` of the working directory if there is
             one, else the defaults alone.
         flags: Values given on the command line, by field; a given one wins even if it is falsy.
-        base: Settings in place of the defaults and of the working directory's file.
+        base: Settings that a run keeps, in place of the defaults and of the working directory's
+            file; what they do not have yet is the default.
 
     Raises:
         ConfigError: Unreadable, no YAML, an unknown key (with its path and a suggestion), or a
             value that is not allowed.
     """
-    merged = read_yaml(defaults(), "defaults") if base is None else dict(base)
+    merged = {**read_yaml(defaults(), "defaults"), **(base or {})}
     source = path or (found_here() if base is None else None)
     if source is not None:
         try:

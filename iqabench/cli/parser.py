@@ -32,7 +32,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, _add_report):
         add(commands)
-    for add in (_add_compare, _add_statistics, _add_rescore, _add_new, _add_pretrain_scnn):
+    for add in (
+        _add_compare,
+        _add_statistics,
+        _add_verify,
+        _add_rescore,
+        _add_new,
+        _add_pretrain_scnn,
+    ):
         add(commands)
     for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps, _add_certify):
         add(commands)
@@ -200,6 +207,17 @@ def _add_statistics(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "--json", action="store_true", help="every number as one JSON document on standard output"
     )
+
+
+def _add_verify(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = command(
+        commands,
+        "verify",
+        "check the files of a run: keys, hashes, numbers, budgets, completeness",
+        "iqabench verify runs/default",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    add_json(parser)
 
 
 def _add_rescore(commands: argparse._SubParsersAction[Parser]) -> None:
