@@ -205,11 +205,13 @@ class DataHome:
         root: Folder of the official data sets; None if the user gave none.
         store: Folder of what iqabench makes itself.
         reporter: For progress.
+        known: Hashes of the image files that were read.
     """
 
     root: Path | None
     store: Path
     reporter: Reporter
+    known: dict[Path, str] = field(default_factory=dict, compare=False, repr=False)
 
     def find(self, named: Named[Dataset]) -> Path | None:
         """Return the folder of a data set, or None if nothing of it is there.
@@ -294,7 +296,7 @@ class DataHome:
         if images is not None:
             chosen = chosen.only(images, seed=split_seed)
         rows = (*chosen.train, *chosen.test)
-        hashes = hash_images([r.path for r in rows])
+        hashes = self._hashes([r.path for r in rows])
         cut = len(chosen.train)
         return OpenDataset(
             named,
@@ -303,6 +305,14 @@ class DataHome:
             Side(chosen.train, tuple(hashes[:cut]), geometry, self.store),
             Side(chosen.test, tuple(hashes[cut:]), geometry, self.store),
         )
+
+    def _hashes(self, paths: Sequence[Path]) -> list[str]:
+        """Return the hashes of image files; each is read once for all plans of a command."""
+        new = [path for path in dict.fromkeys(paths) if path not in self.known]
+        if new:
+            progress = self.reporter.counter(f"reading {len(new)} images")
+            self.known.update(zip(new, hash_images(new, progress), strict=True))
+        return [self.known[path] for path in paths]
 
     def _home(self, named: Named[Dataset]) -> Path:
         name = unique_file_name(f"{named.label}-{named.component.version}")

@@ -79,8 +79,12 @@ class Pixels:
         return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
-def hash_images(paths: Sequence[Path]) -> list[str]:
+def hash_images(paths: Sequence[Path], on_progress: Progress | None = None) -> list[str]:
     """Return the SHA-256 of every image file.
+
+    Args:
+        paths: The files.
+        on_progress: Called with (done, all).
 
     Raises:
         DataError: Some cannot be read; all of them are named in one message.
@@ -94,8 +98,12 @@ def hash_images(paths: Sequence[Path]) -> list[str]:
             failures.append(f"{path} ({e.strerror or e})")
             return ""
 
+    hashes = []
     with ThreadPoolExecutor(_WORKERS) as pool:
-        hashes = list(pool.map(one, paths))
+        for digest in pool.map(one, paths):
+            hashes.append(digest)
+            if on_progress is not None:
+                on_progress(len(hashes), len(paths))
     _report(failures, len(paths))
     return hashes
 

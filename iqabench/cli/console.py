@@ -63,6 +63,23 @@ class ConsoleReporter:
         return show
 
     def _bar(self, task: str) -> Counter:
+        bar: tuple[Progress, TaskID] | None = None
+
+        def show(done: int, total: int) -> None:
+            nonlocal bar
+            progress = self._bars()
+            if bar is None or bar[0] is not progress:
+                bar = progress, progress.add_task(task, total=total)
+            progress.update(bar[1], completed=done)
+            if done >= total:
+                progress.remove_task(bar[1])
+                bar = None
+                if not progress.task_ids:  # or it would draw below what is printed next
+                    self.close()
+
+        return show
+
+    def _bars(self) -> Progress:
         if self.progress is None:
             self.progress = Progress(
                 TextColumn("{task.description}", markup=False),
@@ -75,19 +92,7 @@ class ConsoleReporter:
                 transient=True,
             )
             self.progress.start()
-        progress = self.progress
-        number: TaskID | None = None
-
-        def show(done: int, total: int) -> None:
-            nonlocal number
-            if number is None:
-                number = progress.add_task(task, total=total)
-            progress.update(number, completed=done)
-            if done >= total:
-                progress.remove_task(number)
-                number = None
-
-        return show
+        return self.progress
 
 
 def print_json(document: Any) -> None:
