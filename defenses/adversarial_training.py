@@ -77,15 +77,10 @@ class AdversarialTraining(Wrapper):
         noise = noise.select(chosen.tolist())
         chosen = chosen.to(batch.images.device)
         clean, mos = batch.images[chosen], batch.mos[chosen]
-        eps = self.eps_255 / 255
-        ascent = SignedAscent(
-            eps=eps,
-            steps=self.steps,
-            step_size=eps * (self.step or min(1.25, 2.5 / self.steps)),
-        )
+        ascent = SignedAscent.in_training(eps_255=self.eps_255, steps=self.steps, step=self.step)
         with evaluation_mode(regressor):
             goal = make_goal(self._objective(state), regressor, clean, mos, noise)
-            start = random_start(clean, noise, eps=eps) if self.random_start else None
+            start = random_start(clean, noise, eps=ascent.eps) if self.random_start else None
             climb = ascent.climb(goal, regressor, clean, noise, start=start)
         images = batch.images.clone()
         images[chosen] = climb.images

@@ -68,11 +68,9 @@ class TRADES(Wrapper):
         return penalty
 
     def _moved(self, regressor: Regressor, batch: Batch) -> Tensor:
-        eps, clean = self.eps_255 / 255, batch.images
-        length = eps * (self.step or min(1.25, 2.5 / self.steps))
-        noise = batch.noise.for_purpose("trades")
+        clean, noise = batch.images, batch.noise.for_purpose("trades")
+        ascent = SignedAscent.in_training(eps_255=self.eps_255, steps=self.steps, step=self.step)
         with evaluation_mode(regressor):
             goal = make_goal("both", regressor, clean, batch.mos, noise)
-            ascent = SignedAscent(eps=eps, steps=self.steps, step_size=length)
-            start = random_start(clean, noise, eps=eps)
+            start = random_start(clean, noise, eps=ascent.eps)
             return ascent.climb(goal, regressor, clean, noise, start=start).images

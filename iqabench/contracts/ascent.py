@@ -89,6 +89,19 @@ class SignedAscent:
     slope: Slope = pixel_gradient
     decay: float = 0.0
 
+    @classmethod
+    def in_training(cls, *, eps_255: float, steps: int, step: float) -> SignedAscent:
+        """Return the inner steps of an adversarial training.
+
+        Args:
+            eps_255: Radius in grey levels.
+            steps: Number of steps.
+            step: Length of a step as a share of eps; 0 takes 2.5 / steps, but at most the 1.25 of
+                fast adversarial training (Wong et al. 2020).
+        """
+        eps = eps_255 / 255
+        return cls(eps=eps, steps=steps, step_size=eps * (step or min(1.25, 2.5 / steps)))
+
     def climb(
         self,
         goal: Goal,
