@@ -95,6 +95,11 @@ def remarks(group: Group) -> list[str]:
         )
     if group.failures:
         found.append(f"Failed cells: {len(group.failures)}. They are listed with their errors.")
+    if group.rounded:
+        found.append(
+            f"Merged from several runs that differ by rounding (at most 1e-6) in {group.rounded} "
+            f"{'cell' if group.rounded == 1 else 'cells'}; one run's numbers are shown."
+        )
     replaced = sum(entry.replaced for entry in group.entries)
     if replaced:
         found.append(

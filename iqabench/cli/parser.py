@@ -123,10 +123,16 @@ def _add_report(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = command(
         commands,
         "report",
-        "make tables, curves and page again from the files of a run",
+        "make tables, curves and page again from the files of a run, or of several as one",
         "iqabench report runs/default",
     )
-    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    parser.add_argument("run", type=Path, nargs="+", metavar="RUN_DIR")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write a run directory that holds all of the runs (default: one run's own)",
+    )
     parser.add_argument(
         "--json", action="store_true", help="the leaderboard as JSON on standard output"
     )
