@@ -17,6 +17,7 @@ from iqabench.cli.flags import (
     command,
 )
 from iqabench.cli.pretraining_flags import add_pretraining
+from iqabench.cli.report_flags import add_report
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
-    for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, _add_report):
+    for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, add_report):
         add(commands)
     for add in (_add_compare, _add_statistics, _add_new, _add_pretrain_scnn):
         add(commands)
@@ -117,25 +118,6 @@ def _add_show(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("name", metavar="NAME")
     add_json(parser)
-
-
-def _add_report(commands: argparse._SubParsersAction[Parser]) -> None:
-    parser = command(
-        commands,
-        "report",
-        "make tables, curves and page again from the files of a run, or of several as one",
-        "iqabench report runs/default",
-    )
-    parser.add_argument("run", type=Path, nargs="+", metavar="RUN_DIR")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="write a run directory that holds all of the runs (default: one run's own)",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="the leaderboard as JSON on standard output"
-    )
 
 
 def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
