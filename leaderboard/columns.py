@@ -23,15 +23,17 @@ class Field:
     Attributes:
         estimate: The number; None where there is only a word.
         word: Why there is none.
-        is_best: Higher than every other number of its column, and told apart from all of them.
-        is_like_best: Not told apart from the highest number of its column, and not that number.
+        is_best: The highest of its column, told apart from every other one.
+        is_highest: The highest of its column, not told apart from every other one.
+        is_like_highest: Not told apart from the highest of its column.
         is_too_weak: The attack hardly hurts the row's reference at this eps.
     """
 
     estimate: Estimate | None = None
     word: str = ""
     is_best: bool = False
-    is_like_best: bool = False
+    is_highest: bool = False
+    is_like_highest: bool = False
     is_too_weak: bool = False
 
 
@@ -139,22 +141,21 @@ def _column(
         and one.estimate.value is not None
         and (found := place(row)) is not None
     }
-    best, like = _marks(group, places)
-    for i in (*best, *like):
-        fields[i] = replace(fields[i], is_best=i in best, is_like_best=i in like)
+    if len(places) > 1:
+        highest, like = _highest(group, places)
+        fields[highest] = replace(fields[highest], is_best=not like, is_highest=bool(like))
+        for i in like:
+            fields[i] = replace(fields[i], is_like_highest=True)
     return Column(label, eps_255, tuple(fields))
 
 
-def _marks(group: Group, places: dict[int, Place]) -> tuple[list[int], list[int]]:
-    """Return the row of a column that is told to be the best, or else those that are like it."""
-    if len(places) < 2:
-        return [], []
+def _highest(group: Group, places: dict[int, Place]) -> tuple[int, list[int]]:
+    """Return the row with the highest number of a column, and those that may be as high."""
     drawn = draws_of(group).srocc(places.values())
     rows, numbers = list(places), [drawn[place] for place in places.values()]
-    best = max(range(len(rows)), key=lambda i: numbers[i].value or 0.0)
-    worse = {loser for winner, loser in told_apart(numbers) if winner == best}
-    like = [row for i, row in enumerate(rows) if i != best and i not in worse]
-    return ([], like) if like else ([rows[best]], [])
+    highest = max(range(len(rows)), key=lambda i: numbers[i].value or 0.0)
+    lower = {worse for better, worse in told_apart(numbers) if better == highest}
+    return rows[highest], [r for i, r in enumerate(rows) if i != highest and i not in lower]
 
 
 def _clean(row: Row) -> Field:

@@ -194,7 +194,9 @@ def _number(field: Field) -> str:
     text = _signed(shown(field.estimate, interval=False))
     if field.is_best:
         text = rf"\textbf{{{text}}}"
-    marks = r"\dagger " * field.is_like_best + "w" * field.is_too_weak
+    if field.is_highest:
+        text = rf"\underline{{{text}}}"
+    marks = r"\dagger " * field.is_like_highest + "w" * field.is_too_weak
     return text + (rf"\rlap{{$^{{{marks.strip()}}}$}}" if marks else "")
 
 
@@ -224,9 +226,12 @@ def _notes(found: Sheet) -> Iterator[str]:
     fields = [field for column in found.columns for field in column.fields]
     if any(field.is_best for field in fields):
         yield "Bold: the highest of its column, told apart from every other row."
-    if any(field.is_like_best for field in fields):
-        yield r"$^{\dagger}$~Cannot be told apart from the highest of its column."
-    if any(field.is_best or field.is_like_best for field in fields):
+    if any(field.is_like_highest for field in fields):
+        yield (
+            r"$^{\dagger}$~Cannot be told apart from the highest of its column, which is then"
+            " underlined."
+        )
+    if any(field.is_best or field.is_highest for field in fields):
         yield (
             r"Rows are told apart by paired bootstrap differences, corrected by Holm for all pairs"
             r" of a column, at 5\,\%."

@@ -149,15 +149,15 @@ def _names(runs: Iterable[Path]) -> tuple[str, ...]:
 
 
 def _requests(runs: Iterable[Path]) -> list[Any]:
-    """Return what was asked in all runs, once; what cannot be read is left out, as by ``run``."""
+    """Return what was asked in all runs, by date; what cannot be read is left out."""
     found: dict[str, Any] = {}
     for run in runs:
         try:
             asked = [*json.loads((run / "run.json").read_bytes())["runs"]]
-            found |= {canonical_json(one): one for one in asked}
+            found |= {canonical_json(one): one for one in asked if isinstance(one, dict)}
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return [found[text] for text in sorted(found)]
+    return [found[t] for t in sorted(found, key=lambda t: (str(found[t].get("date", "")), t))]
 
 
 def _splits(runs: Iterable[Path]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from iqabench.cli.flags import (
     command,
 )
 from iqabench.cli.pretraining_flags import add_pretraining
-from iqabench.cli.report_flags import add_report
+from iqabench.cli.report_flags import add_report, add_site
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, add_report):
         add(commands)
-    for add in (_add_compare, _add_statistics, _add_new, _add_pretrain_scnn):
+    for add in (add_site, _add_compare, _add_statistics, _add_new, _add_pretrain_scnn):
         add(commands)
     for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps, _add_certify):
         add(commands)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iqabench.cli.flags import Parser, command
+from iqabench.cli.flags import Parser, add_json, command
 
 
 def add_report(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -44,3 +44,24 @@ def add_report(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "--json", action="store_true", help="the leaderboard as JSON on standard output"
     )
+
+
+def add_site(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add ``iqabench site``."""
+    parser = command(
+        commands,
+        "site",
+        "write a leaderboard site: an index over many runs and a page for each",
+        "iqabench site runs --out site",
+    )
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="where runs are, up to 3 folders below it"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the site; new, empty, or a site that was made before",
+    )
+    add_json(parser)

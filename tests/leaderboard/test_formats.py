@@ -78,11 +78,11 @@ def test_the_best_of_a_column_is_bold_and_what_is_like_it_has_a_dagger(board: Bo
     rows = table_rows(to_latex(board, [4.0]))
     assert rows["cprl:b=0.3"][1] == r"\textbf{1.000}"
     assert rows["resnet (reference)"][1] == "$-$1.000"
-    assert rows["cprl:b=0.3"][0] == "1.000"
+    assert rows["cprl:b=0.3"][0] == r"\underline{1.000}"
     assert rows["lwta"][0] == r"1.000\rlap{$^{\dagger}$}"
     text = to_latex(board, [4.0])
     assert "Bold: the highest of its column, told apart from every other row." in text
-    assert r"$^{\dagger}$~Cannot be told apart from the highest of its column." in text
+    assert r"$^{\dagger}$~Cannot be told apart from the highest of its column, which is" in text
     assert "corrected by Holm for all pairs" in text
 
 
@@ -100,7 +100,8 @@ def test_marks_agree_with_the_ranks_that_images_leave_open(tmp_path: Path) -> No
         assert lowest.label == "lowest"
         assert [entry.label for entry in found.entries] == [r.entry.label for r in standing.rows]
         assert (standing.rows[0].rank_range == (1, 1)) == lowest.fields[0].is_best == is_alone
-        assert [f.is_like_best for f in lowest.fields] == [False, not is_alone, False]
+        assert lowest.fields[0].is_highest != is_alone
+        assert [f.is_like_highest for f in lowest.fields] == [False, not is_alone, False]
 
 
 def test_weak_attacks_and_failures_are_marked_and_explained(board: Board) -> None:
@@ -207,12 +208,10 @@ def test_formats_are_written_by_name(run: Path, capsys: pytest.CaptureFixture[st
     assert all(f"wrote {run / name}" in said for name in names)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "html"])
 def test_a_format_is_printed_and_nothing_is_written(
     run: Path, board: Board, capsys: pytest.CaptureFixture[str], format: str
 ) -> None:
-    if format == "html":
-        pytest.skip("the page takes seconds to draw, and its text is made like the others")
     before = {path: path.stat().st_mtime_ns for path in run.parent.rglob("*")}
     assert main(["report", str(run), "--format", format, "--out", "-"]) == 0
     first = capsys.readouterr().out

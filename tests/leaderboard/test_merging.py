@@ -265,6 +265,39 @@ def test_a_wrong_request_is_one_line(
     assert contents(tmp_path) == before
 
 
+def test_the_command_merges_and_prints_the_same_in_every_order(
+    runs: tuple[FakeRow, FakeRow], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = (str(row.run) for row in runs)
+    out = tmp_path / "m"
+    assert main(["report", a, b, "--out", str(out), "--format", "csv,md"]) == 0
+    said = capsys.readouterr().out
+    for name in ("leaderboard.csv", "costs.csv", "leaderboard.md"):
+        assert f"wrote {out / name}" in said
+        assert (out / name).is_file()
+    for order in ((a, b), (b, a), (str(out),)):
+        assert main(["report", *order, "--out", "-", "--format", "md"]) == 0
+        assert capsys.readouterr().out == (out / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "damaged"),
+        ('{"schema": 2}', "another schema than 1"),
+        ('{"schema": 1, "rounded": 3}', "'rounded' is no list"),
+    ],
+)
+def test_a_damaged_list_of_merged_runs_is_one_line(
+    runs: tuple[FakeRow, FakeRow], capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    (runs[0].run / "merged.json").write_text(text)
+    assert main(["report", str(runs[0].run), "--format", "csv"]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
 def test_what_a_run_added_to_merged_runs_is_not_replaced(
     runs: tuple[FakeRow, FakeRow], tmp_path: Path
 ) -> None:
