@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from iqabench.errors import ResultsError
 from iqabench.files import canonical_json, file_name
+from iqabench.leaderboard.manifest import read_manifest
 from iqabench.results import CLEAN, CellRecord, Columns, find_cells, read_cell, read_columns
 
+MERGED = "merged.json"
+"""What a folder of merged runs says of itself: ``docs/results-format.md``."""
 T = TypeVar("T")
 
 
@@ -127,6 +130,7 @@ class Group:
         entries: Rows, sorted by label.
         attacks: Label of each canonical attack spec, sorted by label.
         sample: What the numbers rest on; None if nothing succeeded.
+        rounded: How many cells merged runs hold with per-image columns that differ by rounding.
     """
 
     slug: str
@@ -138,6 +142,7 @@ class Group:
     entries: tuple[Entry, ...]
     attacks: dict[str, str]
     sample: Sample | None
+    rounded: int = 0
 
     @property
     def eps_255(self) -> list[float]:
@@ -166,10 +171,19 @@ def load_board(run: Path) -> Board:
     """Read every cell file of a run; per-image columns are read when they are needed.
 
     Args:
-        run: The folder that ``iqabench run`` wrote.
+        run: The folder that ``iqabench run`` wrote, or ``iqabench report`` merged.
 
     Raises:
         ResultsError: No such folder, no cells in it, or a damaged cell file.
+    """
+    return make_board(load_cells(run), rounded_keys(run))
+
+
+def load_cells(run: Path) -> list[Cell]:
+    """Read every cell file of a run, in the order of their places.
+
+    Raises:
+        ResultsError: As ``load_board``.
     """
     hint = "give the folder that 'iqabench run' wrote its results to"
     if not run.is_dir():
@@ -177,7 +191,33 @@ def load_board(run: Path) -> Board:
     cells = [Cell(path, read_cell(path)) for path in find_cells(run)]
     if not cells:
         raise ResultsError(f"no results at '{run}': it holds no cells/*/*/*.json; {hint}")
-    groups = [_group(members) for members in _by(cells, _group_key)]
+    return cells
+
+
+def rounded_keys(run: Path) -> frozenset[str]:
+    """Return the keys of cells that runs merged into this folder hold with other rounding.
+
+    Raises:
+        ResultsError: The file that says so is damaged.
+    """
+    document = read_manifest(run / MERGED)
+    keys = document.get("rounded", []) if document else []
+    if not isinstance(keys, list):
+        raise ResultsError(f"{run / MERGED}: damaged ('rounded' is no list)")
+    return frozenset(map(str, keys))
+
+
+def make_board(cells: Sequence[Cell], rounded: Collection[str] = ()) -> Board:
+    """Group cells, of one run or of several.
+
+    Args:
+        cells: At least one, in the order of their places in a run; no key twice.
+        rounded: As ``rounded_keys``.
+
+    Raises:
+        ResultsError: An incomplete cell file.
+    """
+    groups = [_group(members, rounded) for members in _by(cells, _group_key)]
     groups = _told_apart(sorted(groups, key=lambda g: (g.slug, g.title, g.split)))
     return Board(tuple(sorted(groups, key=lambda g: (g.proxy_labels, g.slug))))
 
@@ -201,7 +241,7 @@ def _entry_key(cell: dict[str, Any]) -> object:
     return [cell["defense"], cell["score_draws"], cell["seed"]]
 
 
-def _group(cells: list[Cell]) -> Group:
+def _group(cells: list[Cell], rounded: Collection[str]) -> Group:
     first = cells[0].record
     try:
         entries = _labelled([_entry(members) for members in _by(cells, _entry_key)])
@@ -215,6 +255,7 @@ def _group(cells: list[Cell]) -> Group:
             entries=tuple(entries),
             attacks=_attack_labels(cells),
             sample=_sample(cells),
+            rounded=sum(cell.record.key in rounded for cell in cells),
         )
     except (KeyError, TypeError) as e:
         where = cells[0].path.parent

@@ -45,6 +45,7 @@ class Result:
         srocc_nonadaptive: SROCC where the attack took the defense's own gradient alone; None where
             it had no other way.
         too_weak: Whether the attack hardly hurts the reference at this eps; None if unknown.
+        distance: How far the images moved; None unless done.
         key: Key of the cell.
         error: Why it failed.
     """
@@ -56,6 +57,7 @@ class Result:
     srocc_8bit: float | None = None
     srocc_nonadaptive: float | None = None
     too_weak: bool | None = None
+    distance: Mapping[str, float | None] | None = None
     key: str | None = None
     error: str | None = None
 
@@ -221,6 +223,7 @@ def _row(group: Group, entry: Entry, attacks: Iterable[str], eps_255: float) -> 
                 srocc_of(cell.record.metrics_8bit) if cell.is_done else None,
                 srocc_of(cell.record.metrics_nonadaptive) if cell.is_done else None,
                 is_too_weak(group, entry, spec, eps_255) if cell.is_done else None,
+                cell.record.distance if cell.is_done else None,
                 cell.record.key,
                 None if cell.is_done else cell.record.error or "no error was recorded",
             )

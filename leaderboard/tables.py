@@ -34,12 +34,16 @@ from iqabench.suites import suites
 SCHEMA = 1
 """Raise it whenever a field of ``leaderboard.json`` changes its meaning."""
 PARTS = ("value", "low", "high")
+DISTANCES = (
+    *("linf_255_max", "linf_255_mean", "linf_8bit_255_max", "l2_mean", "psnr_mean", "ssim_mean"),
+)
+"""How far the images of a cell moved: ``docs/results-format.md``."""
 HEADER = (
     *("dataset", "proxy_labels", "defense", "backbone", "recipe", "seed", "attack", "eps_255"),
     *("n", "resampled", "units", "few_scenes"),
     *(name if part == "value" else f"{name}_{part}" for name in METRICS for part in PARTS),
     *("srocc_8bit", "srocc_nonadaptive", "worst_srocc", "rank", "rank_low", "rank_high"),
-    *("attack_too_weak", "reference", "status", "key"),
+    *("attack_too_weak", "reference", "status", "key", *DISTANCES),
 )
 """``worst_srocc`` is the number that ranks: see ``rank.Row.lowest``."""
 
@@ -95,6 +99,11 @@ def remarks(group: Group) -> list[str]:
         )
     if group.failures:
         found.append(f"Failed cells: {len(group.failures)}. They are listed with their errors.")
+    if group.rounded:
+        found.append(
+            f"Merged from several runs that differ by rounding (at most 1e-6) in {group.rounded} "
+            f"{'cell' if group.rounded == 1 else 'cells'}; one run's numbers are shown."
+        )
     replaced = sum(entry.replaced for entry in group.entries)
     if replaced:
         found.append(
@@ -171,6 +180,7 @@ def _lines(group: Group) -> Iterator[Line]:
     for entry in group.entries:
         if entry.clean is not None:
             yield {
+                **(entry.clean.record.distance or {}),
                 **_entry_line(group, entry),
                 "attack": CLEAN,
                 "eps_255": 0.0,
@@ -193,6 +203,7 @@ def _row_lines(group: Group, row: Row, eps_255: float) -> Iterator[Line]:
     }
     for result in row.results:
         yield {
+            **(result.distance or {}),
             **shared,
             "attack": result.label,
             **_measures_line(result.measures),

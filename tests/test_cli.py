@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ def test_the_main_job_ends_with_a_leaderboard_and_the_paths(
     assert place.run("--dataset", "biq2021") == 0
     assert "0 cells computed, 5 found, 0 failed" in capsys.readouterr().err
     assert (place.out / "leaderboard.csv").read_bytes() == first
+    (asked,) = json.loads((place.out / "run.json").read_text())["runs"]
+    assert date.fromisoformat(asked["date"]) <= datetime.now(timezone.utc).date()
     (place.out / "leaderboard.csv").unlink()
     assert main(["report", str(place.out)]) == 0
     assert (place.out / "leaderboard.csv").read_bytes() == first

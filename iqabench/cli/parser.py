@@ -17,6 +17,7 @@ from iqabench.cli.flags import (
     command,
 )
 from iqabench.cli.pretraining_flags import add_pretraining
+from iqabench.cli.report_flags import add_report, add_site
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,16 +31,11 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
-    for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, _add_report):
+    for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, add_report):
         add(commands)
-    for add in (
-        _add_compare,
-        _add_statistics,
-        _add_verify,
-        _add_rescore,
-        _add_new,
-        _add_pretrain_scnn,
-    ):
+    for add in (add_site, _add_compare, _add_statistics, _add_verify, _add_rescore):
+        add(commands)
+    for add in (_add_new, _add_pretrain_scnn):
         add(commands)
     for add in (_add_show_attack, _add_landscape, _add_activations, _add_minimal_eps, _add_certify):
         add(commands)
@@ -134,19 +130,6 @@ def _add_show(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("name", metavar="NAME")
     add_json(parser)
-
-
-def _add_report(commands: argparse._SubParsersAction[Parser]) -> None:
-    parser = command(
-        commands,
-        "report",
-        "make tables, curves and page again from the files of a run",
-        "iqabench report runs/default",
-    )
-    parser.add_argument("run", type=Path, metavar="RUN_DIR")
-    parser.add_argument(
-        "--json", action="store_true", help="the leaderboard as JSON on standard output"
-    )
 
 
 def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def set_threads(count: int | None) -> None:
 
 
 def keep_request(run: Path, plan: Plan, command: list[str]) -> None:
-    """Keep what was asked beside the results, after what was asked before in this directory."""
+    """Keep what was asked, and on which day, after what was asked before in this directory."""
     asked = {
         "command": command,
         "benchmark": plan.benchmark.model_dump(mode="json"),
@@ -142,10 +143,12 @@ def keep_request(run: Path, plan: Plan, command: list[str]) -> None:
     }
     path = run / "run.json"
     try:
-        earlier = [*json.loads(path.read_text())["runs"]]
+        earlier = [dict(one) for one in json.loads(path.read_text())["runs"]]
     except (OSError, ValueError, KeyError, TypeError):
         earlier = []
-    write_json(path, {"schema": 1, "runs": [*(r for r in earlier if r != asked), asked]})
+    others = [one for one in earlier if {**one, "date": None} != {**asked, "date": None}]
+    today = datetime.now(timezone.utc).date().isoformat()
+    write_json(path, {"schema": 1, "runs": [*others, asked | {"date": today}]})
 
 
 def request_of(run: Path) -> dict[str, Any]:

@@ -40,11 +40,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def rank_ranges(rows: Sequence[Resampled]) -> list[tuple[int, int] | None]:
     """Return the ranks that each row may have, given which pairs of rows can be told apart.
 
-    All pairs are tested by their paired differences, corrected by Holm. A row ranks below those
-    that are told to be better and above those that are told to be worse; all ranges hold the true
-    ranks together with a confidence of 95 % (Mogstad, Romano, Shaikh and Wilhelm 2024, "Inference
-    for ranks", Review of Economic Studies 91:476). Two rows that can be told apart may still share
-    a rank in their ranges, and that two rows cannot be told apart does not carry on to a third.
+    A row ranks below those that are told to be better (``told_apart``) and above those that are
+    told to be worse; all ranges hold the true ranks together with a confidence of 95 % (Mogstad,
+    Romano, Shaikh and Wilhelm 2024, "Inference for ranks", Review of Economic Studies 91:476). Two
+    rows that can be told apart may still share a rank in their ranges, and that two rows cannot be
+    told apart does not carry on to a third.
 
     Args:
         rows: Numbers on the same images, higher is better.
@@ -53,18 +53,30 @@ def rank_ranges(rows: Sequence[Resampled]) -> list[tuple[int, int] | None]:
         Best and worst rank of each, from 1; None for a row that is undefined, which ranks below
         all others.
     """
-    values = {i: row.value for i, row in enumerate(rows) if row.value is not None}
-    pairs = list(itertools.combinations(values, 2))
+    ranked = sum(row.value is not None for row in rows)
     above, below = [0] * len(rows), [0] * len(rows)
-    for (i, j), p in zip(pairs, holm([(rows[i] - rows[j]).p for i, j in pairs]), strict=True):
-        if is_told_apart(p):
-            better, worse = (i, j) if values[i] > values[j] else (j, i)
-            above[worse] += 1
-            below[better] += 1
+    for better, worse in told_apart(rows):
+        above[worse] += 1
+        below[better] += 1
     return [
-        None if row.value is None else (1 + above[i], len(values) - below[i])
+        None if row.value is None else (1 + above[i], ranked - below[i])
         for i, row in enumerate(rows)
     ]
+
+
+def told_apart(rows: Sequence[Resampled]) -> list[tuple[int, int]]:
+    """Return the pairs of rows that differ clearly, as places of the better and of the worse one.
+
+    All pairs of defined rows are tested by their paired differences, corrected by Holm.
+
+    Args:
+        rows: Numbers on the same images, higher is better.
+    """
+    values = {i: row.value for i, row in enumerate(rows) if row.value is not None}
+    pairs = list(itertools.combinations(values, 2))
+    adjusted = holm([(rows[i] - rows[j]).p for i, j in pairs])
+    apart = [pair for pair, p in zip(pairs, adjusted, strict=True) if is_told_apart(p)]
+    return [(i, j) if values[i] > values[j] else (j, i) for i, j in apart]
 
 
 def is_told_apart(p: float | None) -> bool:
