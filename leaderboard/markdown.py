@@ -56,7 +56,10 @@ def _section(group: Group, eps_255: Collection[float] | None) -> Iterator[str]:
             f" {group.sample.resampled}{few}.\n"
         )
     yield from _bullets(remarks(group))
-    for standing in shown_standings(group, eps_255):
+    ranked = shown_standings(group, eps_255)
+    if not ranked:
+        yield "Nothing was attacked here at the radii that are shown.\n"
+    for standing in ranked:
         yield from _standing(group, standing)
     failures = [
         f"{entry.label}, {group.attacks.get(cell.attack, cell.attack)}, eps {cell.eps_255:g}: "

@@ -200,6 +200,20 @@ def test_markdown_has_a_table_per_eps_with_intervals_and_marks(board: Board) -> 
     assert "eps = 1/255" not in to_markdown(board, [4.0])
 
 
+def test_a_data_set_without_a_radius_is_shown_without_it(tmp_path: Path) -> None:
+    for title, eps in (("LIVE", 1.0), ("VCL", 4.0)):
+        row = FakeRow(tmp_path, title=title, dataset=title.lower())
+        row.write()
+        row.write("fgsm", eps)
+    board = load_board(tmp_path)
+    markdown, latex = to_markdown(board, [4.0]), to_latex(board, [4.0])
+    assert markdown.count("| rank") == 1
+    assert "## LIVE\n\nn = 8" in markdown
+    assert "Nothing was attacked here at the radii that are shown." in markdown
+    assert latex.count(r"\begin{tabular}") == 2
+    assert latex.count("fgsm &") + latex.count(r"fgsm \\") == 1
+
+
 def test_formats_are_written_by_name(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run), "--format", "md,tex", "--format", "csv", "--eps", "4"]) == 0
     names = sorted(path.name for path in run.iterdir() if path.is_file())
