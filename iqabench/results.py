@@ -21,7 +21,7 @@ from iqabench.files import file_name, hash_of, write_json, write_text
 
 SCHEMA = 1
 """Raise it, and keep a reader for the old one, whenever a field changes its meaning."""
-ADDED = ("metrics_nonadaptive",)
+ADDED = ("metrics_nonadaptive", "images")
 """Fields that the first files of this schema do not have."""
 CLEAN = "clean"
 """What stands in place of an attack for the clean pass, at eps 0."""
@@ -56,6 +56,8 @@ class CellRecord:
         distance: Largest and mean distances from the clean images.
         cost: Passes, queries, seconds and memory.
         columns: File name and hash of the per-image columns.
+        images: Saved pictures, each ``image_id`` with paths ``clean`` and ``attacked`` relative to
+            the run; None if none were saved.
         environment: Versions and device.
         error: Why it failed.
     """
@@ -69,6 +71,7 @@ class CellRecord:
     distance: dict[str, Any] | None = None
     cost: dict[str, Any] | None = None
     columns: dict[str, str] | None = None
+    images: list[dict[str, str]] | None = None
     environment: dict[str, Any] | None = None
     error: str | None = None
 
@@ -146,7 +149,10 @@ def _check_shape(record: CellRecord) -> None:
     for place, name in (("dataset", "name"), ("defense", "spec"), ("attack", "spec")):
         if not isinstance(cell[place][name], str):
             raise TypeError(f"{place}.{name} is no text")
-    for part in set(CellRecord.__dataclass_fields__) - {"cell", "about", "status", "error"}:
+    if not isinstance(record.images, list | None):
+        raise TypeError("images is no list")
+    other = {"cell", "about", "status", "error", "images"}
+    for part in set(CellRecord.__dataclass_fields__) - other:
         if not isinstance(getattr(record, part), dict | None):
             raise TypeError(f"{part} is no mapping")
     if not isinstance(record.about, dict):
