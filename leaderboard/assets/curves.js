@@ -36,7 +36,7 @@ const Curves = (() => {
         "Left and right arrow keys move along it, up and down change the line.",
     });
     place.replaceChildren(Report.element(options.heading, {}, options.title), box, readout);
-    const at = { index: 0, line: 0 };
+    const at = { index: 0, line: 0, byKeys: false };
 
     function say(line, index) {
       const point = points[line][index];
@@ -73,7 +73,7 @@ const Curves = (() => {
         }))],
         hooks: {
           drawSeries: [(u, series) => marks(u, series, points[series - 1], looks[series - 1].colour)],
-          setSeries: [(u, series) => { if (series) at.line = series - 1; }],
+          setSeries: [(u, series) => { if (series && !at.byKeys) at.line = series - 1; }],
           setCursor: [(u) => {
             if (u.cursor.idx !== null && u.cursor.event) {
               at.index = u.cursor.idx;
@@ -93,8 +93,11 @@ const Curves = (() => {
       if (!shown.length) return;
       const here = shown.indexOf(at.line);
       at.line = shown[(Math.max(0, here) + step[1] + shown.length) % shown.length];
+      const value = points[at.line][at.index][1];
+      at.byKeys = true;
+      plot.setCursor({ left: plot.valToPos(xs[at.index], "x"), top: value === null ? 0 : plot.valToPos(value, "y") });
       plot.setSeries(at.line + 1, { focus: true });
-      plot.setCursor({ left: plot.valToPos(xs[at.index], "x"), top: 0 }, false);
+      at.byKeys = false;
       say(at.line, at.index);
     });
     const observer = new ResizeObserver(() => {
@@ -213,7 +216,7 @@ const Curves = (() => {
     if (!lines.length) return;
     close(place);
     const holder = Report.element("div", { class: "chart" });
-    const made = [chart(holder, { ...eps, lines, y: range(lines), title: place.dataset.title, heading: "h5" })];
+    const made = [chart(holder, { ...eps, lines, y: range(lines), title: place.dataset.title, heading: "h4" })];
     const names = legend(lines, made, new Set());
     place.replaceChildren(names, holder);
     drawn.set(place, { charts: made, redraw: () => drawDefense(place) });
@@ -225,7 +228,7 @@ const Curves = (() => {
     close(place);
     const points = losses.map((loss, i) => [i + 1, loss, null, null, 0]);
     const made = chart(place, {
-      title: place.dataset.title, heading: "h5", lines: [{ label: "loss", points }], plain: true,
+      title: place.dataset.title, heading: "h4", lines: [{ label: "loss", points }], plain: true,
       xName: "epoch", xLabel: "epoch", hint: "Point at the line, or use the arrow keys.",
     });
     drawn.set(place, { charts: [made], redraw: () => drawLosses(place) });

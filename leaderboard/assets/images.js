@@ -146,7 +146,7 @@ const Images = (() => {
     form.elements.bin.replaceChildren(option("", "all"), ...bins);
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", show);
-    Report.whenNear(form, () => { if (!table) show(); });
+    show();
   }
 
   start();

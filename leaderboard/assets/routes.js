@@ -19,7 +19,7 @@
   }
 
   function open(page) {
-    const heading = page.querySelector("h3");
+    const heading = page.querySelector("h2");
     document.title = `${heading.textContent} \u2013 ${title}`;
     for (const table of page.querySelectorAll("table.sortable")) Tables.sortable(table);
     Curves.drawIn(page);
