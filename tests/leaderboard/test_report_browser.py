@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +97,9 @@ def open_page(browser: Any, report: Path) -> Iterator[Open]:
         context.close()
     assert problems == []
     assert [
-        url for url in asked if not re.match(r"file:.*/report\.html|data:image/png;", url)
+        url
+        for url in asked
+        if not re.match(r"about:blank|file:.*/report\.html|data:image/png;", url)
     ] == []
 
 
@@ -125,18 +129,25 @@ def header(table: Any, text: str) -> Any:
 def test_a_click_or_a_key_on_a_heading_sorts_the_rows(open_page: Open) -> None:
     table = board(open_page())
     first = names(table)
+
+    def wait(order: str) -> None:
+        table.locator(f"thead th[aria-sort={order}]").wait_for()
+
     clean = header(table, "Clean")
     clean.click()
-    assert clean.get_attribute("aria-sort") == "descending"
+    wait("descending")
     values = column(table, "Clean")
     assert len(set(values)) > 1
     assert values == sorted(values, reverse=True)
     clean.get_by_role("button").focus()
     table.page.keyboard.press("Enter")
+    wait("ascending")
     assert column(table, "Clean") == sorted(values)
     header(table, "Defense").click()
+    table.locator("thead th.name[aria-sort=ascending]").wait_for()
     assert names(table) == sorted(first, key=str.lower)
     header(table, "Rank").click()
+    table.locator("thead th.rank[aria-sort=ascending]").wait_for()
     ranks = column(table, "Rank")
     assert ranks == sorted(ranks)
 
@@ -319,26 +330,25 @@ def test_hostile_names_are_text_everywhere(open_page: Open) -> None:
 
 
 def test_dark_pages_have_dark_paper_and_their_own_lines(open_page: Open) -> None:
-    for scheme, theme in (("light", LIGHT), ("dark", DARK)):
-        page = open_page(color_scheme=scheme)
+    page = open_page(color_scheme="dark")
+    page.locator(".curves").first.scroll_into_view_if_needed()
+    for scheme, theme in (("dark", DARK), ("light", LIGHT)):
+        page.emulate_media(color_scheme=scheme)
         shown = page.locator("section.panel").first.evaluate(
             "x => getComputedStyle(x).backgroundColor"
         )
         rgb = tuple(int(theme.paper[i : i + 2], 16) for i in (1, 3, 5))
         assert shown == f"rgb{rgb}"
-        page.locator(".curves").first.scroll_into_view_if_needed()
-        line = page.locator(".legend svg line").first
-        assert line.get_attribute("stroke") in (*theme.lines, theme.reference)
-    page.emulate_media(color_scheme="light")
-    page.wait_for_function(
-        "([line, old]) => document.querySelector(line).getAttribute('stroke') !== old",
-        arg=[".legend svg line", line.get_attribute("stroke")],
-    )
-    assert line.get_attribute("stroke") in (*LIGHT.lines, LIGHT.reference)
+        page.wait_for_function(
+            "([place, colours]) => colours.includes("
+            "document.querySelector(place)?.getAttribute('stroke'))",
+            arg=[".legend svg line", [*theme.lines, theme.reference]],
+        )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("address", ["", "#defense-cprl-b=0.3"])
+@pytest.mark.parametrize(
+    ("scheme", "address"), [("light", ""), ("dark", ""), ("dark", "#defense-cprl-b=0.3")]
+)
 def test_axe_finds_no_barrier(open_page: Open, scheme: str, address: str) -> None:
     page = open_page(address, color_scheme=scheme)
     if not address:
@@ -377,3 +387,81 @@ def test_the_page_reads_without_scripts(open_page: Open) -> None:
         assert page.locator(shown).first.is_visible(), shown
     for hidden in ("#filters", "#images", ".curves", "a[href^='#images']"):
         assert not page.locator(hidden).first.is_visible(), hidden
+
+
+def test_a_long_table_has_pages_on_the_screen_and_none_on_paper(
+    open_page: Open, tmp_path: Path
+) -> None:
+    for number in range(30):
+        FakeRow(tmp_path, defense=f"cprl:b=0.{number:02}").write()
+    path = tmp_path / "report.html"
+    path.write_text(to_html(load_board(tmp_path)))
+    page = open_page(path=path)
+    table = board(page)
+    assert len(names(table)) == 25
+    page.locator(".dt-paging button", has_text="2").first.click()
+    assert len(names(table)) == 5
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert len(names(table)) == 30
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert len(names(table)) == 25
+
+
+PAINTED = "await new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+ACTIONS = {
+    "filter": "const form = document.getElementById('filters');"
+    "form.elements.defense.value = '0.1'; form.dispatchEvent(new Event('input'))",
+    "sort": "document.querySelector('table.leaderboard th.lowest').click()",
+    "open a defense": "location.hash = document.querySelector('table.leaderboard a').hash",
+    "go back": "history.back()",
+    "choose images": "const form = document.getElementById('image-choice');"
+    "form.elements.defense.selectedIndex = 20; form.dispatchEvent(new Event('input'))",
+}
+
+
+@pytest.mark.slow
+def test_fifty_defenses_under_twenty_attacks_on_500_images_stay_usable(
+    open_page: Open, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    mos = rng.uniform(size=500)
+    base = FakeRow(tmp_path, mos=tuple(mos.tolist()), resamples=20)
+    for number in range(50):
+        clean = 6 * (mos - 0.5) + rng.normal(size=500)
+        row = base.but(defense=f"cprl:b=0.{number:02}", clean=tuple(clean.tolist()))
+        row = row.but(reference=not number, weights=f"{number:02}" * 32)
+        row.write()
+        for attack in range(5):
+            for eps in (1.0, 2.0, 4.0, 8.0):
+                push = eps * (attack + 1) / 4 * rng.uniform(size=500)
+                row.write(
+                    f"attack{attack}", eps, (clean - np.where(mos > 0.5, 1, -1) * push).tolist()
+                )
+    path = tmp_path / "report.html"
+    path.write_text(to_html(load_board(tmp_path)))
+    assert path.stat().st_size < 4_000_000
+    empty = tmp_path / "empty" / "report.html"
+    empty.parent.mkdir()
+    empty.write_text("<!DOCTYPE html><title>Nothing</title><p>Nothing.</p>")
+    page = open_page(path=empty)
+
+    def seconds(action: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        action()
+        page.evaluate(f"(async () => {{ {PAINTED} }})()")
+        return time.perf_counter() - started
+
+    def loading(file: Path) -> float:
+        times = []
+        for _ in range(5):
+            page.goto("about:blank")
+            times.append(seconds(lambda: page.goto(file.as_uri())))
+        return min(times)
+
+    nothing = loading(empty)
+    ratios = {"load": loading(path) / nothing}
+    assert page.locator("#filter-status").inner_text() == "200 of 200 rows shown."
+    for name, code in ACTIONS.items():
+        ratios[name] = seconds(functools.partial(page.evaluate, f"() => {{ {code} }}")) / nothing
+    assert ratios.pop("load") < 50, ratios
+    assert max(ratios.values()) < 10, ratios
