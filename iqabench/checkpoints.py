@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from iqabench.errors import WeightsError
-from iqabench.files import replacing, write_json
+from iqabench.files import json_text, replacing, write_json, write_text
 
 SCHEMA = 1
 
@@ -77,6 +77,17 @@ class Checkpoint:
         document = {"schema": SCHEMA, "weights_sha256": hash_tensors(weights), **card}
         write_json(self.folder / "card.json", document)
         self.training_file.unlink(missing_ok=True)
+
+    def keep_card(self, run: Path) -> None:
+        """Write a copy of the card to ``run/cards``, for pages made without the store.
+
+        Raises:
+            WeightsError: There is no card, or a damaged one.
+            OutputError: The folder cannot be written.
+        """
+        path, text = run / "cards" / f"{self.recipe_key}.json", json_text(self.card())
+        if not path.is_file() or path.read_bytes() != text.encode():
+            write_text(path, text)
 
     @property
     def training_file(self) -> Path:

@@ -63,8 +63,8 @@ def locked(run: Path) -> Iterator[None]:
     except OSError as e:
         raise OutputError(f"cannot write run directory {run}: {e.strerror or e}") from e
     try:
-        folders = (run, run / "splits", run / "figures", *run.glob("cells/*/*"))
-        for folder in (*folders, *run.glob("images/*")):
+        folders = (run, *(run / name for name in ("splits", "figures", "cards")))
+        for folder in (*folders, *run.glob("cells/*/*"), *run.glob("images/*")):
             remove_leftovers(folder)
         yield
     finally:
@@ -159,6 +159,7 @@ class _EntryRun:
             models = self.runner.models(self.plan)
             checkpoint = models.checkpoint(self.entry.training)
             recipe_key, weights = checkpoint.recipe_key, checkpoint.card()["weights_sha256"]
+            checkpoint.keep_card(self.runner.run)
             regressor = models.defended(self.entry.chain, self.entry.training, checkpoint)
             draws = self.plan.benchmark.score_draws if regressor.stochastic else 1
             recorder = self._recorder(recipe_key, weights, draws)

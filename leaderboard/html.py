@@ -1,73 +1,97 @@
-"""``report.html``: one page that needs no network, no script and no other file."""
+"""``report.html``: one page that needs no network and no other file, and reads without scripts."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+from PIL import Image
+
 from iqabench.files import canonical_json
-from iqabench.leaderboard.curves import DARK, LIGHT, draw, to_svg
-from iqabench.leaderboard.load import Board, Cell, Group
-from iqabench.leaderboard.pages import environment
-from iqabench.leaderboard.rank import (
-    PER_IMAGE_WORST,
-    WEAK_DROP,
-    Lowest,
-    Measures,
-    Result,
-    Row,
-    Standing,
-    clean_measures,
-    standings,
+from iqabench.leaderboard.assets import VENDORED_STYLE, embedded_json, policy, read, scripts
+from iqabench.leaderboard.curves import LIGHT, draw, to_png
+from iqabench.leaderboard.defense_pages import defense_pages, page_ids
+from iqabench.leaderboard.drilldown import add_pictures, damaged, per_bin
+from iqabench.leaderboard.fields import (
+    clean_number,
+    lowest_number,
+    result_number,
+    statistic_number,
+    worst_number,
 )
+from iqabench.leaderboard.load import Board, Cell, Entry, Group
+from iqabench.leaderboard.page_document import document
+from iqabench.leaderboard.pages import environment
+from iqabench.leaderboard.pictures import Album, data_uri
+from iqabench.leaderboard.published_lines import published_tables
+from iqabench.leaderboard.rank import PER_IMAGE_WORST, WEAK_DROP, Row, Standing, standings
+from iqabench.leaderboard.run_files import RunFiles, read_run_files
 from iqabench.leaderboard.statistics import Statistics, gather, notes
-from iqabench.leaderboard.statistics_tables import Field, Table, tables
+from iqabench.leaderboard.statistics_tables import Table, tables
 from iqabench.leaderboard.tables import remarks, standing_remarks
-from iqabench.metrics import Estimate
+from iqabench.leaderboard.verdicts import audits_of, badge_at
 
-TEMPLATE = "report.html.j2"
-
-
-@dataclass(frozen=True)
-class Number:
-    """A table field: a number with its interval, or the word that stands for it."""
-
-    text: str
-    interval: str = ""
-    is_weak: bool = False
-    is_deciding: bool = False
-    note: str = ""
-    below: str = ""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The curves of a group as data URIs for light and dark pages."""
-
-    light: str
-    dark: str
+TEMPLATE, STYLE = "report.html.j2", "report.css.j2"
+REMARKS_SHOWN = 4
+"""How many remarks on a table are open; the others can be opened."""
+COLUMNS = {
+    "rank": "rank",
+    "verdict": "verdict",
+    "lowest": "lowest",
+    "clean": "clean",
+    "attack": "attacks",
+    "worst": "per-image worst",
+    "interval": "intervals",
+}
+"""What may be hidden in the leaderboard, with its name for people."""
+FIGURE_COLOURS = 64
+"""The curves are line drawings: so many colours show them, in a quarter of the bytes."""
 
 
 def to_html(board: Board) -> str:
-    """Return the page; the same text whenever the cells are the same.
+    """Return the page; the same text whenever the files of its runs are the same.
 
     Every label is escaped: names come from plugins and data sets of other people.
     """
-    template = environment().get_template(TEMPLATE)
-    return template.render(
-        groups=[_group(statistics) for statistics in gather(board)],
+    files, album = read_run_files(board), Album()
+    pages = defense_pages(board, files, album)
+    most = per_bin(board)
+    images = [damaged(group, most) for group in board.groups]
+    add_pictures(album, images)
+    templates = environment()
+    style = templates.get_template(STYLE).render(vendored=Markup(read(VENDORED_STYLE)))
+    code = scripts()
+    ids = page_ids(board)
+    published = published_tables(board)
+    groups = [_group(statistics, files, ids) for statistics in gather(board)]
+    for group in groups:
+        group["published"] = published.get(group["slug"], [])
+    return templates.get_template(TEMPLATE).render(
+        groups=groups,
+        pages=pages,
+        page_of=lambda entry: ids[str(entry.identity["defense"]["spec"])],
+        filters=_filters(groups),
         environments=_environments(board),
-        several=len(board.groups) > 1,
+        commands=files.commands,
+        file_remarks=files.remarks,
         per_image_worst=PER_IMAGE_WORST,
         weak_drop=WEAK_DROP,
+        per_bin=most,
+        remarks_shown=REMARKS_SHOWN,
+        data=embedded_json(document(board, pages, images, album)),
+        style=Markup(style),
+        scripts=code,
+        policy=policy(code, style),
     )
 
 
-def _group(statistics: Statistics) -> dict[str, Any]:
+def _group(statistics: Statistics, files: RunFiles, ids: Mapping[str, str]) -> dict[str, Any]:
     group = statistics.group
     backbones = sorted({str(entry.about["backbone"]) for entry in group.entries})
+    audits = {entry: audits_of(entry, files.audits) for entry in group.entries}
+    ranked = standings(group)
     return {
         "slug": group.slug,
         "title": group.title,
@@ -78,11 +102,10 @@ def _group(statistics: Statistics) -> dict[str, Any]:
         "backbones": backbones,
         "dataset": {name: str(value) for name, value in sorted(group.dataset.items())},
         "split": group.split,
-        "standings": [_standing(group, standing) for standing in standings(group)],
+        "standings": [_standing(group, standing, audits, ids) for standing in ranked],
         "picture": _picture(group),
         "tables": [_table(table) for table in tables(statistics)],
         "table_notes": notes(statistics),
-        "entries": [_provenance(group, i) for i in range(len(group.entries))],
         "attacks": _attacks(group),
         "failures": [
             {
@@ -104,30 +127,33 @@ def _table(table: Table) -> dict[str, Any]:
             {
                 "names": row.names,
                 "is_reference": row.is_reference,
-                "fields": [_field(field) for field in row.fields],
+                "fields": [statistic_number(field) for field in row.fields],
             }
             for row in table.rows
         ],
     }
 
 
-def _field(field: Field) -> Number:
-    if field.estimate is None:
-        return Number("\N{EN DASH}")
-    text, interval = _texts(field.estimate)
-    return Number(text, interval, is_deciding=field.is_strong, below=_minus(field.small))
-
-
-def _standing(group: Group, standing: Standing) -> dict[str, Any]:
+def _standing(
+    group: Group,
+    standing: Standing,
+    audits: Mapping[Entry, list[Mapping[str, Any]]],
+    ids: Mapping[str, str],
+) -> dict[str, Any]:
+    rows = [_row(row, several_backbones=_several_backbones(group)) for row in standing.rows]
+    for row, shown in zip(standing.rows, rows, strict=True):
+        shown["badge"] = badge_at(audits[row.entry], standing.eps_255)
+        shown["page"] = ids[str(row.entry.identity["defense"]["spec"])]
+    kinds = {attack["spec"]: attack for attack in _attacks(group)}
     return {
         "eps": f"{standing.eps_255:g}",
         "attacks": [
-            {"label": group.attacks[spec], "compared": spec in standing.compared}
-            for spec in standing.attacks
+            {**kinds[spec], "compared": spec in standing.compared} for spec in standing.attacks
         ],
         "has_weak": any(r.too_weak for row in standing.rows for r in row.results),
+        "has_badges": any(row["badge"] for row in rows),
         "remarks": standing_remarks(group, standing),
-        "rows": [_row(row, several_backbones=_several_backbones(group)) for row in standing.rows],
+        "rows": rows,
     }
 
 
@@ -143,86 +169,22 @@ def _row(row: Row, *, several_backbones: bool) -> dict[str, Any]:
         "label": row.entry.label,
         "backbone": str(row.entry.about["backbone"]) if several_backbones else "",
         "reference": row.entry.is_reference,
-        "clean": _measured(row.clean, otherwise=_clean_word(row)),
-        "results": [_result(result, result.label == deciding) for result in row.results],
-        "worst": _measured(row.worst, deciding=deciding == PER_IMAGE_WORST),
-        "lowest": _lowest(row.lowest),
+        "clean": clean_number(row),
+        "results": [result_number(result, result.label == deciding) for result in row.results],
+        "worst": worst_number(row),
+        "lowest": lowest_number(row.lowest),
     }
 
 
-def _clean_word(row: Row) -> str:
-    return "not run" if row.entry.clean is None else "failed"
-
-
-def _result(result: Result, deciding: bool) -> Number:
-    if result.status != "done":
-        word = "not run" if result.status == "missing" else "failed"
-        return Number(word, note=result.error or "")
-    number = _measured(result.measures, deciding=deciding)
-    own = result.srocc_nonadaptive
-    below = "" if own is None else f"{_minus(f'{own:.3f}')} by its own gradient"
-    return replace(number, is_weak=result.too_weak is True, below=below)
-
-
-def _measured(
-    measures: Measures | None, *, otherwise: str = "not compared", deciding: bool = False
-) -> Number:
-    if measures is None:
-        return Number(otherwise)
-    text, interval = _texts(measures.srocc)
-    return Number(text, interval, is_deciding=deciding)
-
-
-def _lowest(lowest: Lowest | None) -> Number:
-    if lowest is None:
-        return Number("not ranked")
-    text, interval = _texts(lowest.srocc)
-    return Number(text, interval, is_deciding=True, note=lowest.by)
-
-
-def _texts(estimate: Estimate) -> tuple[str, str]:
-    if estimate.value is None:
-        return "undefined", ""
-    if estimate.low is None or estimate.high is None:
-        return _minus(f"{estimate.value:.3f}"), "no interval"
-    return _minus(f"{estimate.value:.3f}"), _minus(f"{estimate.low:.3f} to {estimate.high:.3f}")
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _picture(group: Group) -> Picture | None:
-    light, dark = draw(group, LIGHT), draw(group, DARK)
-    if light is None or dark is None:
+def _picture(group: Group) -> str | None:
+    """Return the curves as an address, for readers without scripts and for paper."""
+    figure = draw(group, LIGHT)
+    if figure is None:
         return None
-    return Picture(_data_uri(to_svg(light)), _data_uri(to_svg(dark)))
-
-
-def _data_uri(svg: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
-
-
-def _provenance(group: Group, index: int) -> dict[str, Any]:
-    entry = group.entries[index]
-    clean = clean_measures(entry)
-    return {
-        "label": entry.label,
-        "spec": str(entry.identity["defense"]["spec"]),
-        "backbone": str(entry.about["backbone"]),
-        "recipe": str(entry.about["recipe"]),
-        "recipe_key": str(entry.about["recipe_key"]),
-        "weights": str(entry.identity["defense"]["weights_sha256"]),
-        "seed": entry.seed,
-        "score_draws": entry.identity["score_draws"],
-        "clean": [(name, *_texts(estimate)) for name, estimate in clean.estimates.items()]
-        if clean
-        else [],
-        "cells": [
-            (group.attacks.get(c.attack, c.attack), f"{c.eps_255:g}", c.record.key)
-            for c in entry.cells
-        ],
-    }
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(to_png(figure))) as image:
+        image.convert("RGB").quantize(FIGURE_COLOURS).save(out, format="PNG", optimize=True)
+    return data_uri(out.getvalue())
 
 
 def _attacks(group: Group) -> list[dict[str, str]]:
@@ -231,8 +193,22 @@ def _attacks(group: Group) -> list[dict[str, str]]:
         cells = [c for entry in group.entries for c in entry.cells if c.attack == spec]
         about = cells[0].record.about
         kinds = {name: str(about[name]) for name in ("threat_model", "access")}
-        found.append({"label": label, "spec": spec, **kinds})
+        threat = ", ".join(kinds.values())
+        found.append({"label": label, "spec": spec, "threat": threat, **kinds})
     return found
+
+
+def _filters(groups: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return what a reader may choose from, over all data sets."""
+    ranked = [standing for group in groups for standing in group["standings"]]
+    has_badges = any(standing["has_badges"] for standing in ranked)
+    attacks = [attack for group in groups for attack in group["attacks"]]
+    return {
+        "columns": [c for c in COLUMNS.items() if c[0] != "verdict" or has_badges],
+        "attacks": sorted({attack["label"] for attack in attacks}),
+        "threats": sorted({attack["threat"] for attack in attacks}),
+        "eps": sorted({standing["eps"] for standing in ranked}, key=float),
+    }
 
 
 def _environments(board: Board) -> list[dict[str, Any]]:

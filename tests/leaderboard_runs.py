@@ -54,6 +54,7 @@ class FakeRow:
         draws: int | None = None,
         ids: Sequence[str] | None = None,
         nonadaptive: Sequence[float] | None = None,
+        images: list[dict[str, str]] | None = None,
     ) -> Path:
         """Write one cell; logits default to the clean ones, an error makes it a failed one."""
         cell = {
@@ -92,7 +93,11 @@ class FakeRow:
         attacked = np.asarray(self.clean if logits is None else logits, dtype=float)
         metrics, columns = self._numbers(attacked, ids)
         done = replace(
-            record, metrics=metrics, metrics_8bit=metrics, cost={"seconds": self.seconds}
+            record,
+            metrics=metrics,
+            metrics_8bit=metrics,
+            cost={"seconds": self.seconds},
+            images=images,
         )
         if nonadaptive is not None:
             own, _ = self._numbers(np.asarray(nonadaptive, dtype=float), ids)
@@ -117,6 +122,15 @@ class FakeRow:
             "logit": logits.tolist(),
         }
         return dict(measured.to_json()), columns
+
+
+def write_whole_run(run: Path) -> Path:
+    """Write a run that uses everything at once: two data sets, four rows, failures, marks."""
+    real = FakeRow(run, dataset="koniq", title="KonIQ-10k")
+    demo = FakeRow(run, dataset="demo", title="Demo photographs", proxy=True)
+    write_data_set(real, n=48, scenes=0)
+    write_data_set(demo, n=48, scenes=6)
+    return run
 
 
 def write_data_set(base: FakeRow, *, n: int, scenes: int, defenses: int = 4) -> None:

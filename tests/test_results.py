@@ -171,6 +171,16 @@ def test_edited_or_missing_columns_are_noticed(tmp_path: Path) -> None:
     assert not results.is_complete(path)
 
 
+def test_saved_images_stay_when_what_stands_beside_them_changes(tmp_path: Path) -> None:
+    images = [{"image_id": "a", "clean": "images/a.png", "attacked": "images/b.png"}]
+    path = results.write_cell(tmp_path, replace(RECORD, images=images), COLUMNS)
+    results.refresh_about(path, {**RECORD.about, "dataset_title": "another"})
+    assert results.read_cell(path).images == images
+    path.write_text(path.read_text().replace('"images": [', '"images": 3, "none": ['))
+    with pytest.raises(ResultsError, match="images is no list"):
+        results.read_cell(path)
+
+
 def test_a_failed_cell_is_not_complete(tmp_path: Path) -> None:
     path = results.write_cell(tmp_path, replace(RECORD, status="failed", error="no"), None)
     assert not results.is_complete(path)

@@ -89,6 +89,9 @@ def test_a_plan_becomes_one_file_per_cell_and_is_found_again(
     assert (first.computed, first.found, first.failures) == (5, 0, [])
     stamps = {p: p.stat().st_mtime_ns for p in find_cells(tmp_path)}
     assert len(stamps) == len(list(plan.cells())) == 5
+    (card,) = (tmp_path / "cards").iterdir()
+    (checkpoint,) = place.store.glob(f"checkpoints/*-{card.stem}")
+    assert card.read_bytes() == (checkpoint / "card.json").read_bytes()
     again = execute(place, plan, tmp_path)
     assert (again.computed, again.found) == (0, 5)
     assert {p: p.stat().st_mtime_ns for p in find_cells(tmp_path)} == stamps

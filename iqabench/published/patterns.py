@@ -8,6 +8,7 @@ for every parameter that is not named. What is not named otherwise must be at it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from iqabench.errors import SpecError
 from iqabench.specs import Part, parse
@@ -72,6 +73,8 @@ def check_pattern(text: str) -> str:
     return text
 
 
+# A page compares every cell with every published place, and few of the strings differ.
+@lru_cache(maxsize=1 << 16)
 def match(pattern: str, canonical: str, label: str) -> Match | None:
     """Compare a component of a result file with a pattern.
 

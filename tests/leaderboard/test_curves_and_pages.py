@@ -4,24 +4,20 @@ import io
 import math
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from leaderboard_runs import FakeRow, write_data_set
+from leaderboard_runs import FakeRow, write_whole_run
 from rich.console import Console
 
 from iqabench.leaderboard.curves import DARK, LIGHT, draw, panels, to_png, to_svg
-from iqabench.leaderboard.html import to_html
 from iqabench.leaderboard.load import Board, load_board
-from iqabench.leaderboard.pages import breakable
 from iqabench.leaderboard.rank import PER_IMAGE_WORST
 from iqabench.leaderboard.terminal import render
 from iqabench.leaderboard.write import write_outputs
 
 REVERSED = (4, 3, 2, 1, -1, -2, -3, -4)
-EVIL = '<script>alert("x")</script>'
 
 
 @pytest.fixture
@@ -32,15 +28,10 @@ def row(tmp_path: Path) -> FakeRow:
 
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Write a run that uses everything at once: two data sets, four rows, failures, marks."""
+    """Write a run that uses everything at once."""
 
     def make(name: str) -> Path:
-        run = tmp_path_factory.mktemp(name)
-        real = FakeRow(run, dataset="koniq", title="KonIQ-10k")
-        demo = FakeRow(run, dataset="demo", title="Demo photographs", proxy=True)
-        write_data_set(real, n=48, scenes=0)
-        write_data_set(demo, n=48, scenes=6)
-        return run
+        return write_whole_run(tmp_path_factory.mktemp(name))
 
     return make
 
@@ -49,25 +40,6 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def big_board(make_run: Callable[[str], Path]) -> Board:
     """The same run, loaded once for all tests."""
     return load_board(make_run("run"))
-
-
-class Page(HTMLParser):
-    """Collect what a browser would see: tags, addresses, text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        named = ("src", "srcset", "href", "action", "data", "poster")
-        self.addresses += [value or "" for name, value in attrs if name in named]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def printed(board: Board, width: int) -> str:
@@ -202,64 +174,14 @@ def test_the_figure_says_proxy_labels_and_few_scenes(big_board: Board) -> None:
     assert "eps (1/255)" in said["koniq"]
 
 
-def test_the_page_loads_nothing_and_runs_nothing(big_board: Board) -> None:
-    text = to_html(big_board)
-    page = Page(text)
-    assert "script" not in page.tags
-    assert len([a for a in page.addresses if a.startswith("data:image/svg+xml")]) == 4
-    assert [a for a in page.addresses if not a.startswith(("data:", "#"))] == []
-    assert "http:" not in text
-    assert "https:" not in text
-    assert not re.search(r"url\(|@import", text)
-
-
-def test_labels_are_text_on_the_page(row: FakeRow) -> None:
-    evil = row.but(defense=EVIL, title=f"Set {EVIL}", backbone='b"><b>', recipe="<i>")
-    evil.write()
-    evil.write("fgsm", 4.0, label='att"ack<img src=x>')
-    evil.write("pgd", 4.0, error=f"ValueError: {EVIL}")
-    page = Page(to_html(load_board(row.run)))
-    assert not {"script", "i"} & set(page.tags)
-    assert page.tags.count("img") == 1
-    assert f"ValueError: {EVIL}" in page.text
-    assert f"Set {EVIL}" in page.text
-    assert 'att"ack<img src=x>' in page.text
-    assert 'b"><b>' in page.text
-
-
-def test_a_breakable_label_stays_escaped() -> None:
-    assert breakable("pgd:a=<b>") == "pgd:<wbr>a=<wbr>&lt;b&gt;"
-
-
-def test_the_page_shows_what_a_reader_must_know(big_board: Board) -> None:
-    text = Page(to_html(big_board)).text
-    for words in (
-        "proxy labels",
-        "few scenes",
-        "attack too weak",
-        "BudgetError: 3 images left the ball",
-        "bootstrap over 6 scenes",
-        "n = 48 images",
-        "not run",
-        "recipe key",
-        "0a0a0a0a0a0a0a0a",
-        "2.5.1",
-    ):
-        assert words in text, words
-
-
-def test_a_page_of_clean_cells_only_has_no_figure(row: FakeRow) -> None:
+def test_clean_cells_only_have_no_figure(row: FakeRow) -> None:
     row.write()
-    page = Page(to_html(load_board(row.run)))
-    assert "img" not in page.tags
-    assert "No attack has been run" in page.text
     assert draw(load_board(row.run).groups[0]) is None
 
 
 def test_undefined_numbers_are_called_undefined(row: FakeRow) -> None:
     row.write()
     row.write("fgsm", 4.0, [0.5] * 8)
-    assert "undefined" in Page(to_html(load_board(row.run))).text
     assert "undefined" in printed(load_board(row.run), 120)
 
 
