@@ -18,9 +18,13 @@ from report_runs import EVIL, audit, card, picture, saved, write_commands, write
 
 from iqabench.leaderboard import drilldown, pictures
 from iqabench.leaderboard.assets import OWN, VENDORED, embedded_json, read
+from iqabench.leaderboard.drilldown import add_pictures, damaged, per_bin
 from iqabench.leaderboard.html import to_html
 from iqabench.leaderboard.load import load_board
 from iqabench.leaderboard.pages import breakable
+from iqabench.leaderboard.pictures import Album
+from iqabench.leaderboard.run_files import read_run_files
+from iqabench.leaderboard.verdicts import audits_of, badge_at
 
 DEFENSE = "defense-cprl-b=0.3"
 VOID = {"meta", "img", "input", "br", "wbr", "link", "hr"}
@@ -83,6 +87,15 @@ class Page(HTMLParser):
 
 def page_of(run: Path) -> Page:
     return Page(to_html(load_board(run)))
+
+
+def images_of(run: Path) -> tuple[list[dict[str, Any]], Album]:
+    """Return the cells of a run's only data set as its page lists them, and their pictures."""
+    loaded, album = load_board(run), Album()
+    (group,) = loaded.groups
+    found = damaged(group, per_bin(loaded))
+    add_pictures(album, [found])
+    return [cell.to_json() for cell in found.cells], album
 
 
 @pytest.fixture
@@ -257,18 +270,21 @@ def test_an_audit_of_something_else_is_no_verdict_here(
     row: FakeRow, changes: dict[str, Any]
 ) -> None:
     row.write()
-    row.write("fgsm", 4.0)
-    write_json(row.run / "audits" / "a.json", audit("resnet", 4.0, "holds", **changes))
-    assert "holds" not in page_of(row.run).in_element("data-live")
+    (entry,) = load_board(row.run).entries
+    own = audit("resnet", 4.0, "holds")
+    assert audits_of(entry, [audit("resnet", 4.0, "holds", **changes), own]) == [own]
 
 
-def test_an_audit_of_some_images_counts_for_its_data_set(row: FakeRow) -> None:
+def test_an_audit_of_some_images_or_of_a_wrapped_defense_counts(row: FakeRow) -> None:
     row.write()
-    row.write("fgsm", 4.0)
-    write_json(
-        row.run / "audits" / "a.json", audit("resnet", 4.0, "holds", dataset="LIVE (48 images)")
-    )
-    assert "holds" in page_of(row.run).in_element("data-live")
+    (entry,) = load_board(row.run).entries
+    some = audit("resnet", 4.0, "holds", dataset="LIVE (48 images)")
+    wrapped = audit("jpeg+resnet", 4.0, "masked", attacked_as="resnet", sample={"n": 12})
+    assert audits_of(entry, [some, wrapped]) == [some, wrapped]
+    badge = badge_at([wrapped, some], 4.0)
+    assert badge is not None
+    assert (badge.word, badge.kind, badge.images) == ("holds", "good", "48")
+    assert badge_at([wrapped, some], 2.0) is None
 
 
 def test_a_card_of_other_weights_is_said(row: FakeRow) -> None:
@@ -294,7 +310,8 @@ def test_a_damaged_file_beside_the_cells_is_one_line(
     row.write()
     (row.run / name).parent.mkdir(exist_ok=True)
     (row.run / name).write_text(document)
-    assert f"{name} could not be read" in page_of(row.run).in_element("about-the-numbers")
+    (remark,) = read_run_files(load_board(row.run)).remarks
+    assert remark.startswith(f"{name} could not be read")
 
 
 def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
@@ -350,7 +367,7 @@ def test_a_large_run_keeps_the_worst_of_each_part_of_the_scale(
     row = row.but(mos=mos, clean=(0.0,) * 8)
     row.write()
     row.write("pgd", 4.0, [1, 2, 5, 3, -1, -1.5, -4, -3])
-    (cell,) = page_of(row.run).data["groups"][0]["images"]["cells"]
+    (cell,), _ = images_of(row.run)
     assert cell["rows"][::3] == [2, 6, 1, 5]
 
 
@@ -382,11 +399,10 @@ def test_a_picture_that_cannot_be_shown_is_one_line(row: FakeRow, change: str, r
     else:
         one["image_id"] = "nobody"
     row.write("pgd", 4.0, images=[one])
-    page = page_of(row.run)
-    (cell,) = page.data["groups"][0]["images"]["cells"]
+    (cell,), album = images_of(row.run)
     assert cell["pictures"] == {}
     assert cell["remarks"] == [remark]
-    assert page.data["pictures"] == []
+    assert album.uris == []
 
 
 def test_pictures_beyond_the_budget_are_counted_and_the_most_damaged_come_first(
@@ -403,7 +419,7 @@ def test_pictures_beyond_the_budget_are_counted_and_the_most_damaged_come_first(
     one = sum((row.run / images[0][kind]).stat().st_size for kind in ("clean", "attacked"))
     monkeypatch.setattr(pictures, "BUDGET", 2 * one)
     row.write("pgd", 4.0, [0, 4, 2, -1, 1, 2, 3, 4], images=images)
-    (cell,) = page_of(row.run).data["groups"][0]["images"]["cells"]
+    (cell,), _ = images_of(row.run)
     assert list(cell["pictures"]) == ["1"]
     assert cell["left_out"] == 2
 
