@@ -420,6 +420,7 @@ ACTIONS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_fifty_defenses_under_twenty_attacks_on_500_images_stay_usable(
     open_page: Open, tmp_path: Path
 ) -> None:
