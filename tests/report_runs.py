@@ -11,6 +11,7 @@ from leaderboard_runs import FakeRow, Floats
 from PIL import Image
 
 EVIL = '<script>alert("x")</script>'
+QUOTED = 'a"b'
 SIZE = (12, 16)
 
 

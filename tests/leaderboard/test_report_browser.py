@@ -2,128 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import re
-import shutil
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from leaderboard_runs import FakeRow
-from report_runs import EVIL, audit, card, saved, write_commands, write_json
+from report_runs import EVIL, QUOTED
+from report_tables import Open, board, column, header, names
 
 from iqabench.leaderboard.curves import DARK, LIGHT
-from iqabench.leaderboard.html import to_html
-from iqabench.leaderboard.load import load_board
 
+pytest_plugins = ["report_browser"]
 AXE = Path(__file__).parent.parent / "vendor" / "axe.min.js"
-REVERSED = (4, 3, 2, 1, -1, -2, -3, -4)
-QUOTED = 'a"b'
-Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium for all tests of this file."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright (extra dev) is missing")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of two data sets, four defenses with hostile names, three attacks and pictures."""
-    run = tmp_path_factory.mktemp("run")
-    for dataset, title, proxy in (("live", "LIVE", False), ("demo", f"Demo {EVIL}", True)):
-        base = FakeRow(run, dataset=dataset, title=title, proxy=proxy)
-        for number, name in enumerate(("resnet", "cprl:b=0.3", EVIL, QUOTED)):
-            row = base.but(defense=name, reference=not number, recipe_key=f"{number}a" * 8)
-            row = row.but(clean=tuple(x + number * (i % 3) for i, x in enumerate(row.clean)))
-            write_row(row, with_pictures=dataset == "live" and number == 2)
-    write_json(run / "audits" / "a.json", audit("cprl:b=0.3", 4.0, "masked"))
-    write_json(run / "cards" / "a.json", card("1a" * 8))
-    write_commands(run, ["run", "--attack", "fgsm"])
-    path = run / "report.html"
-    path.write_text(to_html(load_board(run)))
-    return path
-
-
-def write_row(row: FakeRow, *, with_pictures: bool) -> None:
-    clean = np.asarray(row.clean)
-    sign = np.where(np.asarray(row.mos) > 0.5, 1, -1)
-    images = [saved(row.run, f"image{i}", 90 + i, 94 + i) for i in (0, 3, 7)]
-    row.write()
-    for eps in (1.0, 4.0):
-        row.write("fgsm", eps, (clean - 0.1 * eps * sign).tolist())
-        pushed = clean - eps * sign * np.arange(1, 9) / 4
-        row.write("pgd", eps, pushed.tolist(), images=images if with_pictures else None)
-        probing = row.but(about={"access": "black-box"})
-        probing.write("square", eps, REVERSED if eps > 1 else None, label=f"square:{QUOTED}")
-
-
-@pytest.fixture
-def open_page(browser: Any, report: Path) -> Iterator[Open]:
-    """Open the page; at the end nothing may have failed, or been asked of a network."""
-    problems: list[str] = []
-    asked: list[str] = []
-    contexts: list[Any] = []
-
-    def opened(address: str = "", path: Path = report, **settings: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1500, "height": 900}, **settings})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: note(message.type, message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(f"dialog {dialog.message}"))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.as_uri() + address)
-        return page
-
-    def note(kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            problems.append(text)
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert problems == []
-    assert [
-        url
-        for url in asked
-        if not re.match(r"about:blank|file:.*/report\.html|data:image/png;", url)
-    ] == []
-
-
-def board(page: Any, number: int = 0) -> Any:
-    """Return one leaderboard table."""
-    return page.locator("table.leaderboard").nth(number)
-
-
-def names(table: Any) -> list[str]:
-    """Return the defenses of a table, in the order in which they stand."""
-    found: list[str] = table.locator("tbody tr th a").all_inner_texts()
-    return found
-
-
-def column(table: Any, heading: str) -> list[float]:
-    """Return the numbers of a column, from the top."""
-    headings = table.locator("thead th").all_inner_texts()
-    place = next(i for i, text in enumerate(headings) if text.split("\n")[0].strip() == heading)
-    cells = table.locator(f"tbody tr > :nth-child({place + 1})").all_inner_texts()
-    return [float(cell.split("\n")[0].replace("\N{MINUS SIGN}", "-")) for cell in cells]
-
-
-def header(table: Any, text: str) -> Any:
-    return table.locator("thead th", has_text=re.compile(f"^{text}"))
 
 
 def test_a_click_or_a_key_on_a_heading_sorts_the_rows(open_page: Open) -> None:
@@ -387,81 +276,3 @@ def test_the_page_reads_without_scripts(open_page: Open) -> None:
         assert page.locator(shown).first.is_visible(), shown
     for hidden in ("#filters", "#images", ".curves", "a[href^='#images']"):
         assert not page.locator(hidden).first.is_visible(), hidden
-
-
-def test_a_long_table_has_pages_on_the_screen_and_none_on_paper(
-    open_page: Open, tmp_path: Path
-) -> None:
-    for number in range(30):
-        FakeRow(tmp_path, defense=f"cprl:b=0.{number:02}").write()
-    path = tmp_path / "report.html"
-    path.write_text(to_html(load_board(tmp_path)))
-    page = open_page(path=path)
-    table = board(page)
-    assert len(names(table)) == 25
-    page.locator(".dt-paging button", has_text="2").first.click()
-    assert len(names(table)) == 5
-    page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert len(names(table)) == 30
-    page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert len(names(table)) == 25
-
-
-PAINTED = "await new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
-ACTIONS = {
-    "filter": "const form = document.getElementById('filters');"
-    "form.elements.defense.value = '0.1'; form.dispatchEvent(new Event('input'))",
-    "sort": "document.querySelector('table.leaderboard th.lowest').click()",
-    "open a defense": "location.hash = document.querySelector('table.leaderboard a').hash",
-    "go back": "history.back()",
-    "choose images": "const form = document.getElementById('image-choice');"
-    "form.elements.defense.selectedIndex = 20; form.dispatchEvent(new Event('input'))",
-}
-
-
-@pytest.mark.slow
-def test_fifty_defenses_under_twenty_attacks_on_500_images_stay_usable(
-    open_page: Open, tmp_path: Path
-) -> None:
-    rng = np.random.default_rng(0)
-    mos = rng.uniform(size=500)
-    base = FakeRow(tmp_path, mos=tuple(mos.tolist()), resamples=20)
-    for number in range(50):
-        clean = 6 * (mos - 0.5) + rng.normal(size=500)
-        row = base.but(defense=f"cprl:b=0.{number:02}", clean=tuple(clean.tolist()))
-        row = row.but(reference=not number, weights=f"{number:02}" * 32)
-        row.write()
-        for attack in range(5):
-            for eps in (1.0, 2.0, 4.0, 8.0):
-                push = eps * (attack + 1) / 4 * rng.uniform(size=500)
-                row.write(
-                    f"attack{attack}", eps, (clean - np.where(mos > 0.5, 1, -1) * push).tolist()
-                )
-    path = tmp_path / "report.html"
-    path.write_text(to_html(load_board(tmp_path)))
-    assert path.stat().st_size < 4_000_000
-    empty = tmp_path / "empty" / "report.html"
-    empty.parent.mkdir()
-    empty.write_text("<!DOCTYPE html><title>Nothing</title><p>Nothing.</p>")
-    page = open_page(path=empty)
-
-    def seconds(action: Callable[[], object]) -> float:
-        started = time.perf_counter()
-        action()
-        page.evaluate(f"(async () => {{ {PAINTED} }})()")
-        return time.perf_counter() - started
-
-    def loading(file: Path) -> float:
-        times = []
-        for _ in range(5):
-            page.goto("about:blank")
-            times.append(seconds(lambda: page.goto(file.as_uri())))
-        return min(times)
-
-    nothing = loading(empty)
-    ratios = {"load": loading(path) / nothing}
-    assert page.locator("#filter-status").inner_text() == "200 of 200 rows shown."
-    for name, code in ACTIONS.items():
-        ratios[name] = seconds(functools.partial(page.evaluate, f"() => {{ {code} }}")) / nothing
-    assert ratios.pop("load") < 50, ratios
-    assert max(ratios.values()) < 10, ratios
