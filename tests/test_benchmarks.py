@@ -58,8 +58,13 @@ def test_every_method_of_the_tables_has_the_backbone_that_the_paper_s_has() -> N
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_a_file_runs_small(
-    path: Path, place: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path,
+    place: Workplace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("iqabench.estimating._SECONDS", 0.0)  # a second per network else
     small = ["--dataset", "biq2021", "--recipe", "demo", "--seed", "0"]
     small += ["--backbone", "demo_net", "--backbone-weights", "none"]
     places = ["--data-root", str(place.data), "--store", str(place.store)]
