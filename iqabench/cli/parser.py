@@ -17,7 +17,7 @@ from iqabench.cli.flags import (
     command,
 )
 from iqabench.cli.pretraining_flags import add_pretraining
-from iqabench.cli.report_flags import add_report, add_site
+from iqabench.cli.report_flags import add_report, add_rescore, add_site, add_verify
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for add in (_add_run, _add_audit, _add_train, _add_data, _add_list, _add_show, add_report):
         add(commands)
-    for add in (add_site, _add_compare, _add_statistics, _add_verify, _add_rescore):
+    for add in (add_site, _add_compare, _add_statistics, add_verify, add_rescore):
         add(commands)
     for add in (_add_new, _add_pretrain_scnn):
         add(commands)
@@ -190,35 +190,6 @@ def _add_statistics(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "--json", action="store_true", help="every number as one JSON document on standard output"
     )
-
-
-def _add_verify(commands: argparse._SubParsersAction[Parser]) -> None:
-    parser = command(
-        commands,
-        "verify",
-        "check the files of a run: keys, hashes, numbers, budgets, completeness",
-        "iqabench verify runs/default",
-    )
-    parser.add_argument("run", type=Path, metavar="RUN_DIR")
-    add_json(parser)
-
-
-def _add_rescore(commands: argparse._SubParsersAction[Parser]) -> None:
-    parser = command(
-        commands,
-        "rescore",
-        "score the attacked images that a run kept by other defenses, without attacking again",
-        "iqabench rescore runs/default --defense cprl",
-    )
-    parser.add_argument(
-        "run", type=Path, metavar="RUN_DIR", help="a run with --save-images; its settings count"
-    )
-    add_conditions(parser)
-    add_batch_size(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the tables go (default: RUN_DIR)"
-    )
-    add_json(parser)
 
 
 def _add_new(commands: argparse._SubParsersAction[Parser]) -> None:

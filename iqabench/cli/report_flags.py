@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iqabench.cli.flags import Parser, add_json, command
+from iqabench.cli.flags import Parser, add_batch_size, add_conditions, add_json, command
 
 
 def add_report(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -63,5 +63,36 @@ def add_site(commands: argparse._SubParsersAction[Parser]) -> None:
         required=True,
         metavar="DIR",
         help="folder of the site; new, empty, or a site that was made before",
+    )
+    add_json(parser)
+
+
+def add_verify(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add ``iqabench verify``."""
+    parser = command(
+        commands,
+        "verify",
+        "check the files of a run: keys, hashes, numbers, budgets, completeness",
+        "iqabench verify runs/default",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    add_json(parser)
+
+
+def add_rescore(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add ``iqabench rescore``."""
+    parser = command(
+        commands,
+        "rescore",
+        "score the attacked images that a run kept by other defenses, without attacking again",
+        "iqabench rescore runs/default --defense cprl",
+    )
+    parser.add_argument(
+        "run", type=Path, metavar="RUN_DIR", help="a run with --save-images; its settings count"
+    )
+    add_conditions(parser)
+    add_batch_size(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the tables go (default: RUN_DIR)"
     )
     add_json(parser)
