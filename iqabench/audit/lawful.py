@@ -53,7 +53,10 @@ class Conduct:
 
 
 def look(regressor: Regressor, side: Side, seed: int, device: torch.device) -> Conduct:
-    """Score some images twice in a batch, then alone.
+    """Score some images twice in a batch, then twice alone.
+
+    A defense that draws one number for a whole batch may draw two that come to the same, such as
+    two sizes that are rounded; alone, every image is a draw of its own.
 
     Args:
         regressor: Frozen, in eval mode, on the device.
@@ -68,7 +71,16 @@ def look(regressor: Regressor, side: Side, seed: int, device: torch.device) -> C
     repeats = float((first - again).abs().max())
     if repeats > REPEATS:
         return Conduct(repeats, None)
-    alone = [
-        score(regressor, images[i : i + 1], noise.select([i]), 1).scores for i in range(len(images))
-    ]
-    return Conduct(repeats, float((first - torch.cat(alone)).abs().max()))
+    alone, again = (
+        torch.cat(
+            [
+                score(regressor, images[i : i + 1], noise.select([i]), 1).scores
+                for i in range(len(images))
+            ]
+        )
+        for _ in range(2)
+    )
+    repeats = float((alone - again).abs().max())
+    if repeats > REPEATS:
+        return Conduct(repeats, None)
+    return Conduct(repeats, float((first - alone).abs().max()))
