@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from iqabench.data import Side
-from iqabench.errors import BudgetError, ConfigError, OutputError
+from iqabench.errors import BudgetError, ConfigError, OutputError, ResultsError
 from iqabench.files import hash_file, hash_of, write_bytes
 
 FOLDER = "images"
@@ -137,6 +137,17 @@ def whole(run: Path, kept: Sequence[dict[str, Any]] | None, wanted: Sequence[str
         if all((run / one[kind]).is_file() for kind in ("clean", "attacked"))
     }
     return there >= set(wanted)
+
+
+def file_of(run: Path, name: str) -> Path:
+    """Return a file that a cell names.
+
+    Raises:
+        ResultsError: It lies outside the run: cell files come from other people too.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ResultsError(f"the image {name!r} lies outside the run {run}")
+    return run / name
 
 
 def _holds(path: Path, image: Bytes) -> bool:

@@ -12,7 +12,7 @@ import torch
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import DataError, ResultsError
-from iqabench.keeping import read_png
+from iqabench.keeping import file_of, read_png
 from iqabench.metrics import agreement
 from iqabench.models import Models
 from iqabench.planning import Entry, Plan
@@ -113,8 +113,8 @@ def _kept(run: Path, path: Path, record: CellRecord) -> Kept:
         ids,
         np.array([table["mos"][place] for place in places]),
         tuple(table["scene"][place] for place in places),
-        tuple(run / one["clean"] for one in images),
-        tuple(run / one["attacked"] for one in images),
+        tuple(file_of(run, one["clean"]) for one in images),
+        tuple(file_of(run, one["attacked"]) for one in images),
     )
 
 

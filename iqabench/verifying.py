@@ -17,7 +17,7 @@ from iqabench.chains import Chain
 from iqabench.config import Benchmark, load_benchmark
 from iqabench.errors import ConfigError, IqabenchError, ResultsError
 from iqabench.files import hash_file
-from iqabench.keeping import read_png
+from iqabench.keeping import file_of, read_png
 from iqabench.metrics import METRICS, agreement
 from iqabench.planning import attack
 from iqabench.progress import Counter
@@ -141,7 +141,7 @@ class _Cell:
     def _image(self, image: Mapping[str, str], ids: set[str]) -> Iterator[str]:
         name = image["image_id"]
         clean, attacked = (
-            read_png(self.run / image[kind]).astype(int) for kind in ("clean", "attacked")
+            read_png(file_of(self.run, image[kind])).astype(int) for kind in ("clean", "attacked")
         )
         if name not in ids:
             yield f"keeps {name!r}, which is none of its images"

@@ -101,6 +101,18 @@ def test_a_defense_that_was_trained_on_the_images_is_not_asked(
     assert "was trained on" in line
 
 
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png"])
+def test_an_image_outside_the_run_is_not_read(
+    place: Workplace, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    copied = shutil.copytree(place.out, tmp_path / "run")
+    path = next(p for p in find_cells(copied) if read_cell(p).images)
+    document = json.loads(path.read_text())
+    document["images"][0]["clean"] = name
+    path.write_text(json.dumps(document))
+    assert "lies outside the run" in refused(place, capsys, copied)
+
+
 def test_a_missing_image_fails_in_one_line(
     place: Workplace, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -135,6 +135,10 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "place": (_misplaced, "is not where a cell of this key lies"),
     "image": (_brighter, "is not the file that was kept"),
     "image's budget": (_brighter, "moved by .* grey levels, and eps is 4"),
+    "image elsewhere": (
+        lambda run: edited(attacked(run), lambda d: d["images"][0].update(clean="../x.png")),
+        "lies outside the run",
+    ),
     "image gone": (lambda run: _image(run, "clean").unlink(), "cannot be read"),
 }
 
