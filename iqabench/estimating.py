@@ -18,6 +18,7 @@ from iqabench.contracts.regressor import Regressor
 from iqabench.environment import settle
 from iqabench.errors import UsageError
 from iqabench.planning import Entry, Plan
+from iqabench.progress import Reporter, counted
 from iqabench.seeding import lent_rng, seed_torch
 
 _IMAGES = 8
@@ -46,9 +47,10 @@ class Cost:
     attack_seconds: dict[str, float | None]
 
 
-def estimate(plan: Plan, store: Path, device: torch.device) -> Iterator[Cost]:
+def estimate(plan: Plan, store: Path, device: torch.device, reporter: Reporter) -> Iterator[Cost]:
     """Yield the cost of every entry of a plan, from timed passes through its network."""
-    for entry in plan.entries:
+    progress = reporter.counter("estimating the time of it")
+    for entry in counted(plan.entries, progress):
         try:
             speed = _measure(entry, plan, device)
         except UsageError:

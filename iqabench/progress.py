@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 Counter = Callable[[int, int], None]
 """Called with (done, all)."""
+
+
+def unseen(done: int, total: int) -> None:
+    """Progress that nobody sees."""
+
+
+def counted(items: Sequence[T], progress: Counter) -> Iterator[T]:
+    """Yield the items, and tell of each that is done."""
+    for done, item in enumerate(items, start=1):
+        yield item
+        progress(done, len(items))
 
 
 class Reporter(Protocol):
@@ -33,4 +46,4 @@ class Silent:
 
     def counter(self, task: str) -> Counter:
         """See ``Reporter.counter``."""
-        return lambda done, total: None
+        return unseen

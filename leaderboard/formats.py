@@ -17,6 +17,7 @@ from iqabench.leaderboard.load import Board
 from iqabench.leaderboard.markdown import to_markdown
 from iqabench.leaderboard.tables import to_csv, to_json
 from iqabench.leaderboard.write import write_outputs
+from iqabench.progress import Reporter
 
 FORMATS = ("html", "md", "tex", "csv", "json")
 COSTS = {"csv": costs.to_csv, "json": costs.to_json}
@@ -60,15 +61,20 @@ class Wanted:
         }
         return makers[format]()
 
-    def write(self, folder: Path, board: Board) -> list[Path]:
+    def write(self, folder: Path, board: Board, reporter: Reporter | None = None) -> list[Path]:
         """Write the files into a folder, and return them; several formats together or none.
+
+        Args:
+            folder: Where to.
+            board: What is shown.
+            reporter: For progress.
 
         Raises:
             OutputError: The folder cannot be written.
             ResultsError: Per-image columns are missing or damaged.
         """
         if not self.formats:
-            return [*write_outputs(folder, board), *write_costs(folder, board)]
+            return [*write_outputs(folder, board, reporter), *write_costs(folder, board)]
         texts = {}
         for name in self.formats:
             place = "report.html" if name == "html" else f"leaderboard.{name}"

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from iqabench.errors import ResultsError
 from iqabench.files import canonical_json, file_name
 from iqabench.leaderboard.manifest import read_manifest
+from iqabench.progress import Reporter, Silent, counted
 from iqabench.results import CLEAN, CellRecord, Columns, find_cells, read_cell, read_columns
 
 MERGED = "merged.json"
@@ -167,19 +168,20 @@ class Board:
         return tuple(entry for group in self.groups for entry in group.entries)
 
 
-def load_board(run: Path) -> Board:
+def load_board(run: Path, reporter: Reporter | None = None) -> Board:
     """Read every cell file of a run; per-image columns are read when they are needed.
 
     Args:
         run: The folder that ``iqabench run`` wrote, or ``iqabench report`` merged.
+        reporter: For progress.
 
     Raises:
         ResultsError: No such folder, no cells in it, or a damaged cell file.
     """
-    return make_board(load_cells(run), rounded_keys(run))
+    return make_board(load_cells(run, reporter), rounded_keys(run))
 
 
-def load_cells(run: Path) -> list[Cell]:
+def load_cells(run: Path, reporter: Reporter | None = None) -> list[Cell]:
     """Read every cell file of a run, in the order of their places.
 
     Raises:
@@ -188,7 +190,8 @@ def load_cells(run: Path) -> list[Cell]:
     hint = "give the folder that 'iqabench run' wrote its results to"
     if not run.is_dir():
         raise ResultsError(f"no results at '{run}': there is no such folder; {hint}")
-    cells = [Cell(path, read_cell(path)) for path in find_cells(run)]
+    progress = (reporter or Silent()).counter(f"reading {run}")
+    cells = [Cell(path, read_cell(path)) for path in counted([*find_cells(run)], progress)]
     if not cells:
         raise ResultsError(f"no results at '{run}': it holds no cells/*/*/*.json; {hint}")
     return cells

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from iqabench.leaderboard.merge import image_paths
 from iqabench.leaderboard.pages import environment
 from iqabench.leaderboard.site_index import Summary, summaries
 from iqabench.leaderboard.write import write_outputs
+from iqabench.progress import Reporter
 
 MANIFEST = "site.json"
 """What the folder of a site says of itself."""
@@ -100,7 +101,7 @@ def _may_hold_runs(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-def make_site(folder: Path, out: Path, *, say: Callable[[str], None]) -> list[Listed]:
+def make_site(folder: Path, out: Path, reporter: Reporter) -> list[Listed]:
     """Write a site over all runs of a folder, whole or not at all.
 
     A run that is damaged is listed with its error and does not stop the others.
@@ -108,7 +109,7 @@ def make_site(folder: Path, out: Path, *, say: Callable[[str], None]) -> list[Li
     Args:
         folder: Where runs are: ``find_runs``.
         out: Folder of the site: new, empty, or a site that was made earlier.
-        say: Told about each run.
+        reporter: Told about each run, and for progress.
 
     Returns:
         The runs, as the index lists them.
@@ -123,9 +124,9 @@ def make_site(folder: Path, out: Path, *, say: Callable[[str], None]) -> list[Li
 
     def fill(site: Path) -> None:
         for name, run in runs.items():
-            listed.append(_add(site, name, run))
+            listed.append(_add(site, name, run, reporter))
             error = listed[-1].error
-            say(f"run {name}: {f'damaged: {error}' if error else 'done'}")
+            reporter.say(f"run {name}: {f'damaged: {error}' if error else 'done'}")
         write_text(site / "index.html", to_html(listed))
 
     replace_folder(out, fill, manifest=MANIFEST, facts={"runs": list(runs)})
@@ -142,12 +143,12 @@ def _name(run: Path, folder: Path) -> str:
     return run.resolve().name if name == "." else name
 
 
-def _add(site: Path, name: str, run: Path) -> Listed:
+def _add(site: Path, name: str, run: Path, reporter: Reporter) -> Listed:
     anchor = unique_file_name(name)
     target = site / "runs" / anchor
     try:
-        board = load_board(run)
-        write_outputs(target, board)
+        board = load_board(run, reporter)
+        write_outputs(target, board, reporter)
         write_costs(target, board)
         _copy_images(run, target, board)
         audits = tuple(_audits(run, target, anchor))

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from iqabench.cli.console import ConsoleReporter
+from iqabench.progress import counted
 
 
 def reporter(*, terminal: bool) -> tuple[ConsoleReporter, io.StringIO]:
@@ -66,3 +67,10 @@ def test_a_message_is_said_once_and_a_warning_always() -> None:
         made.say("a [bracket]")
         made.warn("careful")
     assert text.getvalue() == "a [bracket]\nwarning: careful\nwarning: careful\n"
+
+
+def test_a_step_of_many_parts_says_how_many_are_done() -> None:
+    seen = []
+    parts = list(counted("abc", lambda done, total: seen.append((done, total))))
+    assert parts == ["a", "b", "c"]
+    assert seen == [(1, 3), (2, 3), (3, 3)]

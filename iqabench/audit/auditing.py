@@ -139,7 +139,8 @@ class Auditor:
         if regressor.stochastic:
             real = Expectation(regressor, draws=plan.benchmark.attack_draws)
         batches = _first(side, PROBED, plan.benchmark.batch_size, entry.seed, device)
-        return conduct, probe(real, batches)
+        progress = self.runner.reporter.counter(f"looking at the gradient of {entry.shown}")
+        return conduct, probe(real, batches, progress)
 
     def _read(self, found: Audit, plan: Plan, entry: Entry, lawful: Entry, clean: Entry) -> Audit:
         """Add rows and findings from the result files."""

@@ -7,7 +7,7 @@ Each probe returns medians and quantiles over images, so that a few odd images d
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from iqabench.contracts.ascent import per_image, pixel_gradient, value_of
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
+from iqabench.progress import Counter, counted, unseen
 
 STEPS_255 = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Lengths of the steps of T5, in grey levels."""
@@ -64,16 +65,19 @@ class Probes:
         return plain
 
 
-def probe(regressor: Regressor, batches: Iterable[tuple[Tensor, Noise]]) -> Probes:
+def probe(
+    regressor: Regressor, batches: Sequence[tuple[Tensor, Noise]], progress: Counter = unseen
+) -> Probes:
     """Return what a regressor's own gradient is worth on some images.
 
     Args:
         regressor: Frozen and in eval mode; a stochastic one as the expectation over its draws.
         batches: Images ``(N, 3, H, W)`` with their noise.
+        progress: Told of batches that are done.
     """
     twin = _double(regressor)
     parts: dict[str, list[Tensor]] = {}
-    for images, noise in batches:
+    for images, noise in counted(batches, progress):
         for name, values in _look(regressor, images, noise).items():
             parts.setdefault(name, []).append(values)
         if twin is not None:

@@ -24,7 +24,8 @@ def execute(arguments: argparse.Namespace) -> int:
         decode([side], setting.reporter)
         with exact_kernels():
             (subject,) = setting.train()
-            channels = compare_channels(subject, side, arguments.layer, setting.eps_255)
+            progress = setting.counter(subject)
+            channels = compare_channels(subject, side, arguments.layer, setting.eps_255, progress)
     finally:
         setting.reporter.close()
     before, after = channels.scores

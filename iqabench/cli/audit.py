@@ -47,7 +47,7 @@ def execute(arguments: argparse.Namespace) -> int:
     tasks = list(_tasks(arguments, benchmark, home, wanted))
     if arguments.dry_run:
         together = _together([task.plan for task in tasks])
-        show(together, estimate(together, home.store, device), as_json=arguments.json)
+        show(together, estimate(together, home.store, device, reporter), as_json=arguments.json)
         return 0
     run: Path = arguments.out
     found: list[tuple[Control | None, Audit]] = []
@@ -60,7 +60,7 @@ def execute(arguments: argparse.Namespace) -> int:
             for audit in auditor.audits(task.plan, task.whole):
                 _write(run, record(audit, suite))
                 found.append((task.control, audit))
-        write_outputs(run, load_board(run))
+        write_outputs(run, load_board(run, reporter), reporter)
     reporter.close()
     documents = [record(audit, suite) for _, audit in found]
     summary = None if wanted is None else _summary([(c, a) for c, a in found if c is not None])

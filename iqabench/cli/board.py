@@ -6,22 +6,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from iqabench.cli.console import data_console
+from iqabench.cli.console import ConsoleReporter, data_console
 from iqabench.leaderboard import costs, costs_terminal, terminal
 from iqabench.leaderboard.formats import Wanted
 from iqabench.leaderboard.load import Board, load_board
 from iqabench.leaderboard.tables import to_json
 
 
-def show_board(run: Path, *, as_json: bool) -> None:
+def show_board(run: Path, reporter: ConsoleReporter, *, as_json: bool) -> None:
     """Make every output of a run from its files, and show the leaderboard.
+
+    The reporter is closed before anything is shown.
 
     Raises:
         ResultsError: The run has no cells, or damaged ones.
         OutputError: The folder cannot be written.
     """
-    board = load_board(run)
-    show(board, Wanted().write(run, board), as_json=as_json)
+    try:
+        board = load_board(run, reporter)
+        written = Wanted().write(run, board, reporter)
+    finally:
+        reporter.close()
+    show(board, written, as_json=as_json)
 
 
 def show(board: Board, written: Sequence[Path], *, as_json: bool, with_costs: bool = False) -> None:

@@ -19,6 +19,7 @@ from iqabench.errors import ConfigError, OutputError
 from iqabench.figures.subject import Subject, subjects
 from iqabench.models import Models
 from iqabench.planning import Plan, choose_datasets, make_plan
+from iqabench.progress import Counter
 from iqabench.registry import Named
 
 T = TypeVar("T")
@@ -65,6 +66,10 @@ class Setting:
         """
         self.open_training()
         return list(subjects(self.plan, self.models))
+
+    def counter(self, subject: Subject) -> Counter:
+        """Begin to measure a defense; see ``Reporter.counter``."""
+        return self.reporter.counter(f"measuring {subject.label}")
 
     def open_training(self) -> None:
         """Get what trainings to come start from and learn from.

@@ -39,7 +39,10 @@ def execute(arguments: argparse.Namespace) -> int:
         else:
             side = image_of(setting.data, arguments.image_id)
         with exact_kernels():
-            planes = [score_plane(subject, side, mos, grid) for subject in setting.train()]
+            planes = [
+                score_plane(subject, side, mos, grid, setting.counter(subject))
+                for subject in setting.train()
+            ]
     finally:
         setting.reporter.close()
     origin = planes[0].mos_from

@@ -35,8 +35,9 @@ def execute(arguments: argparse.Namespace) -> int:
         with exact_kernels():
             subjects = setting.train()
             found = [
-                minimal_eps(subjects[i : i + len(attacks)], side, change, eps)
+                minimal_eps(met, side, change, eps, setting.counter(met[0]))
                 for i in range(0, len(subjects), len(attacks))
+                for met in [subjects[i : i + len(attacks)]]
             ]
     finally:
         setting.reporter.close()

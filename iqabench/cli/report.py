@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from iqabench.cli.board import show
+from iqabench.cli.console import ConsoleReporter
 from iqabench.config import check_eps
 from iqabench.errors import ConfigError, OutputError
 from iqabench.leaderboard.formats import FORMATS, Wanted, formats_of
@@ -20,16 +21,20 @@ PRINTED = Path("-")
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command; it needs no GPU and loads no network."""
     runs, out, wanted = arguments.run, arguments.out, _wanted(arguments)
+    reporter = ConsoleReporter()
     if out == PRINTED:
         _print(_board(runs), wanted)
         return 0
-    if out is None:
-        board = load_board(runs[0])
-        wanted.check(board)
-        written = wanted.write(runs[0], board)
-    else:
-        check_out(out, runs)
-        board, written = _merge(runs, out, wanted)
+    try:
+        if out is None:
+            board = load_board(runs[0], reporter)
+            wanted.check(board)
+            written = wanted.write(runs[0], board, reporter)
+        else:
+            check_out(out, runs)
+            board, written = _merge(runs, out, wanted, reporter)
+    finally:
+        reporter.close()
     show(board, written, as_json=arguments.json, with_costs=arguments.costs)
     return 0
 
@@ -66,14 +71,16 @@ def _print(board: Board, wanted: Wanted) -> None:
     sys.stdout.write(wanted.text(board, format))
 
 
-def _merge(runs: list[Path], out: Path, wanted: Wanted) -> tuple[Board, list[Path]]:
+def _merge(
+    runs: list[Path], out: Path, wanted: Wanted, reporter: ConsoleReporter
+) -> tuple[Board, list[Path]]:
     merged = merge_runs(runs)
     board = merged.board
     wanted.check(board)
     written: list[Path] = []
 
     def finish(folder: Path) -> None:
-        written.extend(path.relative_to(folder) for path in wanted.write(folder, board))
+        written.extend(path.relative_to(folder) for path in wanted.write(folder, board, reporter))
 
     write_merged(out, merged, finish)
     return board, [out / path for path in written]

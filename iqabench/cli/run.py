@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from iqabench.cli.board import show_board
 from iqabench.cli.console import ConsoleReporter
 from iqabench.cli.estimate import show
@@ -14,7 +12,7 @@ from iqabench.cli.setup import benchmark_of, device_of, home_of, keep_request
 from iqabench.data import decode
 from iqabench.estimating import estimate
 from iqabench.keeping import Saving, can_keep
-from iqabench.planning import Plan, choose_datasets, make_plan
+from iqabench.planning import choose_datasets, make_plan
 from iqabench.running import Runner, Summary, locked
 from iqabench.visibility import Visibility
 
@@ -29,7 +27,8 @@ def execute(arguments: argparse.Namespace) -> int:
     plan = make_plan(benchmark, chosen, home, split=arguments.split)
     saving = None if arguments.save_images is None else Saving.parse(arguments.save_images)
     if arguments.dry_run:
-        return _dry_run(plan, home.store, device, as_json=arguments.json)
+        show(plan, estimate(plan, home.store, device, reporter), as_json=arguments.json)
+        return 0
     run: Path = arguments.out
     visibility = Visibility(benchmark.visibility, device)
     with locked(run):
@@ -48,13 +47,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _finish(run: Path, summary: Summary, reporter: ConsoleReporter, *, as_json: bool) -> int:
-    show_board(run, as_json=as_json)
+    show_board(run, reporter, as_json=as_json)
     reporter.say(
         f"{summary.computed} cells computed, {summary.found} found, {len(summary.failures)} failed"
     )
     return 1 if summary.failures else 0
-
-
-def _dry_run(plan: Plan, store: Path, device: torch.device, *, as_json: bool) -> int:
-    show(plan, estimate(plan, store, device), as_json=as_json)
-    return 0

@@ -13,7 +13,10 @@ from iqabench.leaderboard.site import make_site
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command; exit code 1 if a run is damaged, with the others in place."""
     reporter = ConsoleReporter()
-    listed = make_site(arguments.folder, arguments.out, say=reporter.say)
+    try:
+        listed = make_site(arguments.folder, arguments.out, reporter)
+    finally:
+        reporter.close()
     damaged = [run for run in listed if run.error]
     if arguments.json:
         runs = [{"name": r.name, "folder": f"runs/{r.anchor}", "error": r.error} for r in listed]

@@ -14,6 +14,7 @@ from iqabench.contracts.regressor import Regressor
 from iqabench.data import Side
 from iqabench.errors import CellError, DataError, IncompatibleError, did_you_mean
 from iqabench.figures.subject import Subject
+from iqabench.progress import Counter, unseen
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,13 @@ def find_layer(regressor: Regressor, path: str | None) -> tuple[str, nn.Module]:
     return wanted, backbone.get_submodule(wanted)
 
 
-def compare_channels(subject: Subject, side: Side, layer: str | None, eps_255: float) -> Channels:
+def compare_channels(
+    subject: Subject,
+    side: Side,
+    layer: str | None,
+    eps_255: float,
+    progress: Counter = unseen,
+) -> Channels:
     """Return the mean activations of a layer on natural images and on their attacked twins.
 
     Args:
@@ -137,6 +144,7 @@ def compare_channels(subject: Subject, side: Side, layer: str | None, eps_255: f
         side: The images, with labels.
         layer: Path of the layer; None for the last one.
         eps_255: Radius in grey levels.
+        progress: Told of images that are done.
 
     Raises:
         BudgetError: The attack left the ball or the pixel range.
@@ -157,6 +165,7 @@ def compare_channels(subject: Subject, side: Side, layer: str | None, eps_255: f
         compared.add(*rows)
         before, after = scores
         totals += torch.stack([before.sum(), after.sum(), (after - before).abs().sum()])
+        progress(numbers[-1] + 1, len(side))
     natural, attacked, moved = compared.means()
     order = torch.argsort(natural.abs(), descending=True, stable=True)
     score_before, score_after, score_moved = (totals / len(side)).tolist()

@@ -14,6 +14,7 @@ from iqabench.data import Side
 from iqabench.errors import IncompatibleError
 from iqabench.figures.subject import Subject
 from iqabench.metrics import Estimate
+from iqabench.progress import Counter, unseen
 from iqabench.registry import Named
 from iqabench.resampling import RESAMPLES, Units, expanded_interval
 from iqabench.sweeping import Sweep
@@ -93,7 +94,11 @@ def check_searchable(attack: Named[Attack]) -> None:
 
 
 def minimal_eps(
-    subjects: Sequence[Subject], side: Side, change: float, largest: float
+    subjects: Sequence[Subject],
+    side: Side,
+    change: float,
+    largest: float,
+    progress: Counter = unseen,
 ) -> MinimalEps:
     """Search, image by image, the smallest radius at which one of some attacks moves the score.
 
@@ -106,6 +111,7 @@ def minimal_eps(
         side: The images, with labels.
         change: How far the score has to move, in either direction.
         largest: Radius in grey levels.
+        progress: Told of images whose radius is found.
 
     Raises:
         BudgetError: An attack left the ball or the pixel range.
@@ -116,6 +122,7 @@ def minimal_eps(
     scores, reached = search.attacked(everyone, largest)
     low, high = np.zeros(len(side), dtype=int), np.full(len(side), RADII - 1)
     while (searching := reached & (low < high)).any():
+        progress(int((~searching).sum()), len(side))
         middle = (low + high) // 2
         for place in np.unique(middle[searching]):
             numbers = everyone[searching & (middle == place)]
@@ -123,6 +130,7 @@ def minimal_eps(
             low[numbers[~enough]] = place + 1
             high[numbers[enough]] = place
             scores[numbers[enough]] = found[enough]
+    progress(len(side), len(side))
     smallest = np.where(reached, grid[high], math.inf)
     return MinimalEps(subjects[0].label, side, search.clean, change, largest, smallest, scores)
 

@@ -15,6 +15,7 @@ from iqabench.contracts.regressor import Regressor
 from iqabench.data import Side
 from iqabench.errors import CellError, IncompatibleError, UnknownNameError
 from iqabench.figures.subject import Subject, only_image, with_label
+from iqabench.progress import Counter, unseen
 from iqabench.scoring import score
 
 
@@ -101,7 +102,9 @@ def check_surrogate(name: str | None, regressors: Sequence[Regressor]) -> None:
         raise UnknownNameError.of("surrogate", name, known)
 
 
-def score_plane(subject: Subject, side: Side, mos: float | None, grid: Grid) -> Plane:
+def score_plane(
+    subject: Subject, side: Side, mos: float | None, grid: Grid, progress: Counter = unseen
+) -> Plane:
     """Score x + alpha sign(g) + beta r, clipped to [0, 1], over a grid of alpha and beta.
 
     ``g`` is the gradient of the attack's objective at x, and ``r`` has random signs that depend on
@@ -113,6 +116,7 @@ def score_plane(subject: Subject, side: Side, mos: float | None, grid: Grid) -> 
         side: One image.
         mos: Label in ``[0, 1]``; None for the one of the data set, else the clean score.
         grid: Which points.
+        progress: Told of points that are scored.
 
     Raises:
         CellError: The gradient is zero, so there is no direction; or the defense failed.
@@ -131,6 +135,7 @@ def score_plane(subject: Subject, side: Side, mos: float | None, grid: Grid) -> 
         noise = labelled.noise(subject.conditions.seed, [0] * len(images), "score")
         draws = subject.conditions.score_draws
         scores += score(subject.regressor, images, noise, draws).scores.tolist()
+        progress(len(scores), len(points))
     count = grid.points
     rows = tuple(tuple(scores[i : i + count]) for i in range(0, len(scores), count))
     return Plane(subject.label, grid.steps, rows, float(labelled.mos[0]), origin, name)

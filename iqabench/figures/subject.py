@@ -18,6 +18,7 @@ from iqabench.errors import DataError, did_you_mean
 from iqabench.models import Models
 from iqabench.pixels import hash_images, one_image
 from iqabench.planning import Entry, Plan
+from iqabench.progress import unseen
 from iqabench.scoring import Scores, score
 from iqabench.seeding import lent_rng
 from iqabench.sweeping import Conditions, Sweep, clean_scores
@@ -61,11 +62,11 @@ class Subject:
         Raises:
             CellError: The defense gave no finite score, or the attack failed its check.
         """
-        clean, _, _ = clean_scores(self.regressor, side, self.conditions, _unseen)
+        clean, _, _ = clean_scores(self.regressor, side, self.conditions, unseen)
         known = _by_image(side, clean)
         test = self.entry.data.test
         if side is not test and _looks_at_the_split(self.attack):
-            whole, _, _ = clean_scores(self.regressor, test, self.conditions, _unseen)
+            whole, _, _ = clean_scores(self.regressor, test, self.conditions, unseen)
             known = _by_image(test, whole) | known
         mos, logits = zip(*known.values(), strict=True)
         attack = self.attack.prepare(Facts(list(known), mos, logits, self.sources))
@@ -147,7 +148,7 @@ def with_label(side: Side, subject: Subject, mos: float | None) -> tuple[Side, s
         return replace(side, rows=(replace(row, mos=mos),)), "given"
     if row.mos == row.mos:
         return side, "data set"
-    clean, _, _ = clean_scores(subject.regressor, side, subject.conditions, _unseen)
+    clean, _, _ = clean_scores(subject.regressor, side, subject.conditions, unseen)
     # A head without a sigmoid may leave the range that labels have.
     score = min(max(float(clean.scores[0]), 0.0), 1.0)
     return replace(side, rows=(replace(row, mos=score),)), "clean score"
@@ -170,7 +171,3 @@ def _looks_at_the_split(attack: Attack) -> bool:
     if not isinstance(attack, ObjectiveAttack):
         return True
     return attack.objective == "rank_reverse" or attack.threshold == "median"
-
-
-def _unseen(done: int, total: int) -> None:
-    """Progress of passes too short to show."""

@@ -15,6 +15,7 @@ from iqabench.leaderboard import site
 from iqabench.leaderboard.load import Board
 from iqabench.leaderboard.site import find_runs
 from iqabench.leaderboard.tables import to_csv
+from iqabench.progress import Reporter
 
 REVERSED = (4, 3, 2, 1, -1, -2, -3, -4)
 HALF = (-4, -3, -2, -1, -1.5, 2, 3, 4)
@@ -39,7 +40,7 @@ class Links(HTMLParser):
         self.text += data
 
 
-def _quick(folder: Path, board: Board) -> list[Path]:
+def _quick(folder: Path, board: Board, reporter: Reporter) -> list[Path]:
     """Stand in for the drawing of figures and pages, which takes seconds."""
     for name in ("leaderboard.csv", "leaderboard.json", "statistics.csv", "report.html"):
         write_text(folder / name, to_csv(board))
