@@ -36,8 +36,15 @@ class OfTheBatch(Linear):
         return logits + logits.mean()
 
 
-def conduct(regressor: Regressor) -> Conduct:
-    return look(regressor.eval(), side_of(grid_images(count=8)), 0, CPU)
+class Summed(Linear):
+    """A last bit that depends on the size of the batch, made visible."""
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        return super().logit(images, noise) + 0.01 * (len(images) == 1)
+
+
+def conduct(regressor: Regressor, *, count: int = 8) -> Conduct:
+    return look(regressor.eval(), side_of(grid_images(count=count)), 0, CPU)
 
 
 def test_a_function_of_the_image_needs_nothing() -> None:
@@ -45,8 +52,17 @@ def test_a_function_of_the_image_needs_nothing() -> None:
     assert (found.wrappers, found.found) == ((), None)
 
 
-def test_a_score_that_depends_on_the_batch_is_shown_one_image_at_a_time() -> None:
-    found = conduct(OfTheBatch())
+def test_rounding_that_depends_on_the_size_of_a_batch_accuses_nobody() -> None:
+    assert conduct(Summed()).wrappers == ()
+
+
+def test_one_image_has_no_others_to_depend_on() -> None:
+    assert conduct(OfTheBatch(), count=1) == Conduct(0.0, 0.0)
+
+
+@pytest.mark.parametrize("count", [2, 7, 8])
+def test_a_score_that_depends_on_the_batch_is_shown_one_image_at_a_time(count: int) -> None:
+    found = conduct(OfTheBatch(), count=count)
     assert found.wrappers == (ONE_BY_ONE,)
     assert "other images of a batch" in (found.found or "")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import torch
+from torch import Tensor
 
 from iqabench.audit.thresholds import REPEATS
 from iqabench.contracts.regressor import Regressor
@@ -23,7 +26,8 @@ class Conduct:
 
     Attributes:
         repeats: Largest difference between two scores of the same batch with the same noise.
-        batch: Largest difference between scores in a batch and alone; None if calls differ anyway.
+        batch: Largest difference between scores among these and among other images, in batches of
+            one size; None if calls differ anyway.
     """
 
     repeats: float
@@ -53,10 +57,12 @@ class Conduct:
 
 
 def look(regressor: Regressor, side: Side, seed: int, device: torch.device) -> Conduct:
-    """Score some images twice in a batch, then twice alone.
+    """Score some images twice in a batch, twice alone, and in batches of other images.
 
     A defense that draws one number for a whole batch may draw two that come to the same, such as
-    two sizes that are rounded; alone, every image is a draw of its own.
+    two sizes that are rounded; alone, every image is a draw of its own. The batches of other images
+    are as large as the first: a network sums in another order where the shape of a batch is
+    another, and a mask that ranks channels makes a visible difference of a last bit.
 
     Args:
         regressor: Frozen, in eval mode, on the device.
@@ -67,20 +73,25 @@ def look(regressor: Regressor, side: Side, seed: int, device: torch.device) -> C
     images, _, numbers = next(side.batches(LOOKS))
     images = images.to(device)
     noise = side.noise(seed, numbers, "look")
-    first, again = (score(regressor, images, noise, 1).scores for _ in range(2))
-    repeats = float((first - again).abs().max())
+
+    def scores(places: Sequence[int]) -> Tensor:
+        chosen = list(places)
+        return score(regressor, images[chosen], noise.select(chosen), 1).scores
+
+    everyone = range(len(images))
+    first = scores(everyone)
+    again = scores(everyone)
+    alone, alone_again = (torch.cat([scores([i]) for i in everyone]) for _ in range(2))
+    repeats = max(_apart(first, again), _apart(alone, alone_again))
     if repeats > REPEATS:
         return Conduct(repeats, None)
-    alone, again = (
-        torch.cat(
-            [
-                score(regressor, images[i : i + 1], noise.select([i]), 1).scores
-                for i in range(len(images))
-            ]
-        )
-        for _ in range(2)
-    )
-    repeats = float((alone - again).abs().max())
-    if repeats > REPEATS:
-        return Conduct(repeats, None)
-    return Conduct(repeats, float((first - alone).abs().max()))
+    half = (len(images) + 1) // 2
+    batch = 0.0
+    for part in filter(None, (everyone[:half], everyone[half:])):
+        among_themselves = scores(list(islice(cycle(part), len(images))))
+        batch = max(batch, _apart(first[list(part)], among_themselves[: len(part)]))
+    return Conduct(repeats, batch)
+
+
+def _apart(first: Tensor, second: Tensor) -> float:
+    return float((first - second).abs().max())
