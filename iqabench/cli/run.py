@@ -9,6 +9,7 @@ import torch
 
 from iqabench.cli.board import show_board
 from iqabench.cli.console import ConsoleReporter
+from iqabench.cli.engine import anywhere, check_engine, compute_on_ray
 from iqabench.cli.estimate import show
 from iqabench.cli.setup import benchmark_of, device_of, home_of, keep_request
 from iqabench.data import decode
@@ -22,26 +23,33 @@ from iqabench.visibility import Visibility
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     reporter = ConsoleReporter()
+    on_ray = check_engine(arguments)
     benchmark = benchmark_of(arguments, reporter)
-    device = device_of(benchmark.device)
+    device = None if on_ray and not arguments.dry_run else device_of(benchmark.device)
     home = home_of(arguments, benchmark, reporter)
+    if on_ray:
+        home = anywhere(home)
     chosen = choose_datasets(benchmark, arguments.dataset or [], home)
     plan = make_plan(benchmark, chosen, home, split=arguments.split)
     saving = None if arguments.save_images is None else Saving.parse(arguments.save_images)
-    if arguments.dry_run:
+    if arguments.dry_run and device is not None:
         return _dry_run(plan, home.store, device, as_json=arguments.json)
     run: Path = arguments.out
-    visibility = Visibility(benchmark.visibility, device)
+    visibility = None if device is None else Visibility(benchmark.visibility, device)
     with locked(run):
-        plan.fetch_weights(home.store)
-        decode(plan.sides(attacked=True), reporter)
+        if device is not None:  # with Ray every machine does it for itself
+            plan.fetch_weights(home.store)
+            decode(plan.sides(attacked=True), reporter)
         keep_request(run, plan, arguments.given)
         if saving is not None and (left := [e for e in plan.eps_255 if not can_keep(e)]):
             radii = ", ".join(f"{eps:g}" for eps in left)
             reporter.say(f"images are kept at whole grey levels alone, so not at eps {radii}")
         try:
-            runner = Runner(run, home.store, device, reporter, saving, visibility)
-            summary = runner.execute(plan)
+            if device is None:
+                summary = compute_on_ray(arguments, benchmark, plan, home, saving, reporter)
+            else:
+                runner = Runner(run, home.store, device, reporter, saving, visibility)
+                summary = runner.execute(plan)
         finally:
             reporter.close()
         return _finish(run, summary, reporter, as_json=arguments.json)
