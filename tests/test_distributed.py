@@ -411,6 +411,9 @@ def test_a_share_is_what_a_node_has() -> None:
         (["--workers", "2"], "--workers is for --engine ray"),
         (["--engine", "ray", "--workers", "0"], "workers must be at least 1, got 0"),
         (["--engine", "ray", "--gpu-share", "1.5"], "part of one GPU or whole ones, got 1.5"),
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster at '127.0.0.1:1': "),
+        (["--engine", "ray", "--address", "ray://a:1"], "run the command on a machine of the"),
+        (["--engine", "ray", "--address", "here"], "--address here: give host:port or 'auto'"),
         (["--engine", "ray"], "--engine ray needs ray: pip install 'iqabench[ray]'"),
     ],
 )
@@ -421,14 +424,14 @@ def test_wrong_flags_of_engines_are_a_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    version = metadata.version
+    version, installed = metadata.version, flags != ["--engine", "ray"]
 
-    def without_ray(name: str) -> str:
-        if name == "ray":
+    def versions(name: str) -> str:
+        if name == "ray" and not installed:
             raise metadata.PackageNotFoundError(name)
-        return version(name)
+        return "2.60" if name == "ray" else version(name)
 
-    monkeypatch.setattr(metadata, "version", without_ray)
+    monkeypatch.setattr(metadata, "version", versions)
     place.out = place.folder / "never"
     assert place.run("--dataset", "biq2021", *flags) == 2
     [line] = capsys.readouterr().err.strip().splitlines()

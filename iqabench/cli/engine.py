@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iqabench.config import Benchmark
 from iqabench.data import DataHome
 from iqabench.distributed.driving import Driver
 from iqabench.distributed.jobs import Setting
-from iqabench.distributed.ray_cluster import RayCluster, connected, need_ray, share_of
+from iqabench.distributed.ray_cluster import (
+    RayCluster,
+    check_reachable,
+    connected,
+    need_ray,
+    share_of,
+)
 from iqabench.errors import ConfigError
 from iqabench.keeping import Saving
 from iqabench.planning import Plan
 from iqabench.progress import Reporter
 from iqabench.running import Summary
+
+Compute = Callable[[Plan], Summary]
+"""Computes what is missing of a plan."""
 
 
 def check_engine(arguments: argparse.Namespace) -> bool:
@@ -36,6 +47,8 @@ def check_engine(arguments: argparse.Namespace) -> bool:
     if share is not None and not (0 < share <= 1 or (share > 1 and share.is_integer())):
         raise ConfigError(f"a worker's share is a part of one GPU or whole ones, got {share:g}")
     need_ray()
+    if arguments.address is not None:
+        check_reachable(arguments.address)
     return True
 
 
@@ -45,18 +58,18 @@ def anywhere(home: DataHome) -> DataHome:
     return DataHome(root, home.store.resolve(), home.reporter)
 
 
-def compute_on_ray(
+@contextlib.contextmanager
+def on_ray(
     arguments: argparse.Namespace,
     benchmark: Benchmark,
-    plan: Plan,
     home: DataHome,
     saving: Saving | None,
     reporter: Reporter,
-) -> Summary:
-    """Compute what is missing of a plan on workers of Ray.
+) -> Iterator[Compute]:
+    """Connect to Ray, and give what computes a plan on its workers.
 
     Raises:
-        UsageError: Something about the request turned out wrong, here or on a worker.
+        UsageError: There is no such cluster, or none of its nodes has room for a worker.
     """
     threads, workers = arguments.threads or 1, arguments.workers
     cpus = None if workers is None else workers * threads
@@ -65,6 +78,6 @@ def compute_on_ray(
         setting = Setting(home.root, home.store, Path.cwd(), share.device, threads, saving)
         cluster = RayCluster(ray, share)
         try:
-            return Driver(arguments.out, setting, cluster, reporter, workers).execute(plan)
+            yield Driver(arguments.out, setting, cluster, reporter, workers).execute
         finally:
             cluster.close()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from iqabench.cli.board import show_board
 from iqabench.cli.console import ConsoleReporter
-from iqabench.cli.engine import anywhere, check_engine, compute_on_ray
+from iqabench.cli.engine import Compute, anywhere, check_engine, on_ray
 from iqabench.cli.estimate import show
 from iqabench.cli.setup import benchmark_of, device_of, home_of, keep_request
 from iqabench.data import decode
@@ -23,11 +25,11 @@ from iqabench.visibility import Visibility
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     reporter = ConsoleReporter()
-    on_ray = check_engine(arguments)
+    far = check_engine(arguments)
     benchmark = benchmark_of(arguments, reporter)
-    device = None if on_ray and not arguments.dry_run else device_of(benchmark.device)
+    device = None if far and not arguments.dry_run else device_of(benchmark.device)
     home = home_of(arguments, benchmark, reporter)
-    if on_ray:
+    if far:
         home = anywhere(home)
     chosen = choose_datasets(benchmark, arguments.dataset or [], home)
     plan = make_plan(benchmark, chosen, home, split=arguments.split)
@@ -35,24 +37,32 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.dry_run and device is not None:
         return _dry_run(plan, home.store, device, as_json=arguments.json)
     run: Path = arguments.out
-    visibility = None if device is None else Visibility(benchmark.visibility, device)
     with locked(run):
-        if device is not None:  # with Ray every machine does it for itself
-            plan.fetch_weights(home.store)
-            decode(plan.sides(attacked=True), reporter)
-        keep_request(run, plan, arguments.given)
-        if saving is not None and (left := [e for e in plan.eps_255 if not can_keep(e)]):
-            radii = ", ".join(f"{eps:g}" for eps in left)
-            reporter.say(f"images are kept at whole grey levels alone, so not at eps {radii}")
+        if device is None:
+            engine = on_ray(arguments, benchmark, home, saving, reporter)
+        else:
+            visibility = Visibility(benchmark.visibility, device)
+            engine = _here(Runner(run, home.store, device, reporter, saving, visibility), plan)
         try:
-            if device is None:
-                summary = compute_on_ray(arguments, benchmark, plan, home, saving, reporter)
-            else:
-                runner = Runner(run, home.store, device, reporter, saving, visibility)
-                summary = runner.execute(plan)
+            with engine as compute:
+                keep_request(run, plan, arguments.given)
+                if saving is not None and (left := [e for e in plan.eps_255 if not can_keep(e)]):
+                    radii = ", ".join(f"{eps:g}" for eps in left)
+                    reporter.say(
+                        f"images are kept at whole grey levels alone, so not at eps {radii}"
+                    )
+                summary = compute(plan)
         finally:
             reporter.close()
         return _finish(run, summary, reporter, as_json=arguments.json)
+
+
+@contextlib.contextmanager
+def _here(runner: Runner, plan: Plan) -> Iterator[Compute]:
+    """Make weights and images ready, and give what computes a plan in this process."""
+    plan.fetch_weights(runner.store)
+    decode(plan.sides(attacked=True), runner.reporter)
+    yield runner.execute
 
 
 def _finish(run: Path, summary: Summary, reporter: ConsoleReporter, *, as_json: bool) -> int:

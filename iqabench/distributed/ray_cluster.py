@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from iqabench.distributed.jobs import Died, Files, Finished, Node, Report, Told
 from iqabench.distributed.working import work
 from iqabench.errors import ConfigError, DeviceError, IqabenchError, one_line
 
+ANSWER = 10.0
+"""Seconds in which a cluster has to answer."""
 CLOSING = 5.0
 """Seconds that workers have to end by themselves when a run is broken off."""
 
@@ -73,11 +76,7 @@ def connected(address: str | None, cpus: int | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = importlib.import_module("ray")
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if "://" in address:
-        raise ConfigError(
-            f"--address {address}: run the command on a machine of the cluster, with host:port or"
-            " 'auto'"
-        )
+    check_reachable(address)
     settings: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     if address == "local" and cpus is not None:
         settings["num_cpus"] = cpus
@@ -97,6 +96,28 @@ def connected(address: str | None, cpus: int | None) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def check_reachable(address: str) -> None:
+    """Find out in seconds that nobody answers at ``host:port``; Ray itself tries for minutes.
+
+    Raises:
+        ConfigError: It is none, or nobody does.
+    """
+    if "://" in address:
+        raise ConfigError(
+            f"--address {address}: run the command on a machine of the cluster, with host:port or"
+            " 'auto'"
+        )
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal()):
+        raise ConfigError(f"--address {address}: give host:port or 'auto'")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+    except (OSError, OverflowError) as e:
+        raise ConfigError(f"no Ray cluster at {address!r}: {e}") from e
 
 
 def _variables() -> dict[str, str]:
