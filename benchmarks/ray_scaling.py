@@ -45,7 +45,8 @@ def plan_in(store: Path, seeds: int, steps: int) -> Plan:
 def timed(folder: Path, base: Path, workers: int, seeds: int, steps: int) -> float:
     """Return the seconds that a run by so many workers takes."""
     run, store = folder / f"run{workers}", folder / f"store{workers}"
-    shutil.copytree(base, store)
+    for part in ("datasets", "pixels"):
+        shutil.copytree(base / part, store / part)
     run.mkdir()
     plan = plan_in(store, seeds, steps)
     with connected("local", workers) as ray:
@@ -76,11 +77,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="two workers of Ray against one")
     parser.add_argument("--seeds", type=int, default=4, help="entries of the plan")
     parser.add_argument("--steps", type=int, default=20, help="steps of PGD")
+    parser.add_argument("--store", type=Path, help="keep the demo data set here for another time")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        base = folder / "base"
+        base = (asked.store or folder / "base").resolve()
         decode(plan_in(base, 1, 1).sides(attacked=True), Silent())
         one, two = (timed(folder, base, n, asked.seeds, asked.steps) for n in (1, 2))
         document = {

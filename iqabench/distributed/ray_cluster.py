@@ -71,6 +71,7 @@ def connected(address: str | None, cpus: int | None) -> Iterator[Any]:
     Raises:
         MissingExtraError: Ray is not installed.
         ConfigError: There is no cluster at that address.
+        IqabenchError: Ray does not start here.
     """
     need_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -90,7 +91,9 @@ def connected(address: str | None, cpus: int | None) -> Iterator[Any]:
                 runtime_env={"env_vars": _variables()},
                 **settings,
             )
-        except (OSError, RuntimeError, ValueError) as e:
+        except Exception as e:  # Ray raises bare ones too
+            if address == "local":
+                raise IqabenchError(f"Ray could not be started here: {one_line(e)}") from e
             raise ConfigError(f"no Ray cluster at {address!r}: {one_line(e)}") from e
         try:
             yield ray
