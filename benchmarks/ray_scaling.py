@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from iqabench.cli.console import ConsoleReporter
 from iqabench.config import load_benchmark
 from iqabench.data import DataHome, decode
 from iqabench.distributed.driving import Driver
@@ -26,6 +27,9 @@ from iqabench.distributed.jobs import Setting
 from iqabench.distributed.ray_cluster import RayCluster, connected, share_of
 from iqabench.planning import Plan, make_plan
 from iqabench.progress import Silent
+
+SHORT = {"resize": 64, "crop": 64, "batch_size": 16, "epochs": 2, "lr": 1e-3}
+"""A recipe that trains in seconds: what is measured is not how good the network is."""
 
 
 def plan_in(store: Path, seeds: int, steps: int) -> Plan:
@@ -35,6 +39,11 @@ def plan_in(store: Path, seeds: int, steps: int) -> Plan:
         "attacks": [f"pgd:steps={steps}"],
         "eps": [1, 2, 4],
         "seeds": list(range(seeds)),
+        "images": 64,
+        "backbone": "demo_net",
+        "backbone_weights": "none",
+        "datasets": {"demo": {"recipe": "short"}},
+        "recipes": {"short": SHORT},
         "device": "cpu",
     }
     return make_plan(
@@ -53,7 +62,7 @@ def timed(folder: Path, base: Path, workers: int, seeds: int, steps: int) -> flo
         cluster = RayCluster(ray, share_of(ray, "cpu", 1, 1.0))
         setting = Setting(None, store, Path.cwd(), "cpu", 1)
         began = time.perf_counter()
-        summary = Driver(run, setting, cluster, Silent(), workers).execute(plan)
+        summary = Driver(run, setting, cluster, ConsoleReporter(), workers).execute(plan)
         spent = time.perf_counter() - began
     if summary.failures:
         raise SystemExit("\n".join(summary.failures))
@@ -76,7 +85,7 @@ def main() -> None:
     """Measure, and say what came out."""
     parser = argparse.ArgumentParser(description="two workers of Ray against one")
     parser.add_argument("--seeds", type=int, default=4, help="entries of the plan")
-    parser.add_argument("--steps", type=int, default=20, help="steps of PGD")
+    parser.add_argument("--steps", type=int, default=40, help="steps of PGD")
     parser.add_argument("--store", type=Path, help="keep the demo data set here for another time")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     asked = parser.parse_args()
