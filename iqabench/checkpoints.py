@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from iqabench.errors import WeightsError
-from iqabench.files import json_text, replacing, write_json, write_text
+from iqabench.files import json_text, replacing, write_bytes, write_json, write_text
 
 SCHEMA = 1
+FILES = ("weights.safetensors", "card.json")
+"""Of a checkpoint; the card is written last."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,34 @@ class Checkpoint:
         document = {"schema": SCHEMA, "weights_sha256": hash_tensors(weights), **card}
         write_json(self.folder / "card.json", document)
         self.training_file.unlink(missing_ok=True)
+
+    def files(self) -> dict[str, bytes]:
+        """Return weights and card as they lie here, for another store.
+
+        Raises:
+            WeightsError: One cannot be read.
+        """
+        try:
+            return {name: (self.folder / name).read_bytes() for name in FILES}
+        except OSError as e:
+            raise WeightsError(self._damaged(e)) from e
+
+    def take(self, files: Mapping[str, bytes]) -> None:
+        """Write what ``files`` gave elsewhere; nothing if it is here already.
+
+        Raises:
+            WeightsError: Weights that were trained otherwise are here.
+            OutputError: The folder cannot be written.
+        """
+        if not self.exists:
+            for name in FILES:
+                write_bytes(self.folder / name, files[name])
+            self.training_file.unlink(missing_ok=True)
+        elif self.card()["weights_sha256"] != json.loads(files["card.json"])["weights_sha256"]:
+            raise WeightsError(
+                f"checkpoint {self.folder} holds other weights than another machine of this run has"
+                " for the same training; remove one of them"
+            )
 
     def keep_card(self, run: Path) -> None:
         """Write a copy of the card to ``run/cards``, for pages made without the store.

@@ -16,7 +16,7 @@ from iqabench.contracts.noise import Noise
 from iqabench.errors import DataError, UnreadableImagesError, one_line
 from iqabench.files import hash_of, make_folder, unique_file_name
 from iqabench.pixels import VERSION as PIXELS_VERSION
-from iqabench.pixels import Pixels, hash_images, open_pixels
+from iqabench.pixels import Pixels, cache_folder, hash_images, open_pixels
 from iqabench.progress import Reporter
 from iqabench.registry import DATASETS, Named
 from iqabench.specs import parse
@@ -109,6 +109,23 @@ class Side:
             store=self.store,
             on_progress=progress,
         )
+
+    def check_files(self) -> None:
+        """Check, before they are decoded, that the files of this machine are the ones meant.
+
+        Raises:
+            DataError: Some cannot be read, or hold something else.
+        """
+        if cache_folder(self.hashes, resize=self.geometry.resize, store=self.store).exists():
+            return
+        paths = [r.path for r in self.rows]
+        found = zip(paths, self.hashes, hash_images(paths), strict=True)
+        if other := [str(path) for path, meant, hashed in found if hashed != meant]:
+            shown = ", ".join(other[:3]) + (", ..." if len(other) > 3 else "")
+            raise DataError(
+                f"{len(other)} of {len(paths)} images hold something else than on the machine that"
+                f" planned the run: {shown}"
+            )
 
     def batches(
         self, size: int, among: Sequence[int] | None = None

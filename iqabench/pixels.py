@@ -108,6 +108,12 @@ def hash_images(paths: Sequence[Path], on_progress: Progress | None = None) -> l
     return hashes
 
 
+def cache_folder(hashes: Sequence[str], *, resize: int, store: Path) -> Path:
+    """Return where the cache of these images is, or will be; see ``open_pixels``."""
+    key = hash_of({"version": VERSION, "resize": resize, "files": list(hashes)})[:24]
+    return store / "pixels" / key
+
+
 def open_pixels(
     paths: Sequence[Path],
     hashes: Sequence[str],
@@ -128,8 +134,7 @@ def open_pixels(
     Raises:
         DataError: Images cannot be decoded; all of them are named in one message.
     """
-    key = hash_of({"version": VERSION, "resize": resize, "files": list(hashes)})[:24]
-    folder = store / "pixels" / key
+    folder = cache_folder(hashes, resize=resize, store=store)
 
     def fill(temporary: Path) -> None:
         shapes = _decode_all(paths, resize, temporary / "pixels.u8", on_progress)

@@ -68,6 +68,11 @@ class Attacked:
         info = attack.component
         return cls(attack.label, key, info.threat_model, info.access)
 
+    @property
+    def spec(self) -> str:
+        """Its canonical spec."""
+        return str(self.key["spec"])
+
 
 NOTHING = Attacked(CLEAN, {"spec": CLEAN, "components": [], "sources": {}, "draws": None})
 """The clean pass."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -22,11 +23,44 @@ from iqabench.planning import Entry, Plan
 from iqabench.progress import Reporter
 from iqabench.records import NOTHING, Attacked, Recorder
 from iqabench.registry import Named
-from iqabench.results import CLEAN, find_cells, read_cell, read_columns
+from iqabench.results import CLEAN, CellRecord, find_cells, read_cell, read_columns
 from iqabench.scoring import Scores
 from iqabench.seeding import exact_kernels
 from iqabench.sweeping import Conditions, Sweep, clean_scores, routes
 from iqabench.visibility import Visibility
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What is worked on from here on; whatever takes the process down is on its account.
+
+    Attributes:
+        attack: Canonical spec; ``clean`` for the clean pass.
+        eps_255: The radii, in grey levels.
+    """
+
+    attack: str
+    eps_255: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of one cell.
+
+    Attributes:
+        attack: Canonical spec; ``clean`` for the clean pass.
+        eps_255: The radius, in grey levels.
+        found: Whether it was there already.
+        failure: One line on why it failed; None if it did not.
+    """
+
+    attack: str
+    eps_255: float
+    found: bool = False
+    failure: str | None = None
+
+
+Step = Begun | Settled
 
 
 @dataclass
@@ -42,6 +76,15 @@ class Summary:
     computed: int = 0
     found: int = 0
     failures: list[str] = field(default_factory=list)
+
+    def add(self, cell: Settled) -> None:
+        """Count a cell."""
+        if cell.failure is not None:
+            self.failures.append(cell.failure)
+        elif cell.found:
+            self.found += 1
+        else:
+            self.computed += 1
 
 
 @contextlib.contextmanager
@@ -102,45 +145,72 @@ class Runner:
             UsageError: Something about the request turned out wrong (images, weights, output).
         """
         summary = Summary()
-        self._forget_failures(plan)
-        for data in {e.data.name: e.data for e in plan.entries}.values():
-            if data.incomplete:
-                self.reporter.say(f"data set {data.name}: only {data.incomplete} are there")
-            data.split.keep(self.run / "splits")
+        prepare(self.run, plan, self.reporter)
         with exact_kernels():
             for entry in plan.entries:
-                _EntryRun(self, plan, entry, summary).execute()
+                for step in self.steps(plan, entry):
+                    if isinstance(step, Settled):
+                        summary.add(step)
         return summary
+
+    def steps(
+        self, plan: Plan, entry: Entry, leave: Container[tuple[str, float]] = ()
+    ) -> Iterator[Step]:
+        """Compute what is missing of one entry, saying what is begun and how each cell ended.
+
+        Args:
+            plan: Attacks, radii and settings.
+            entry: The defense on its data set.
+            leave: Cells, as (canonical attack, eps_255), that are neither computed nor mentioned.
+
+        Raises:
+            UsageError: Something about the request turned out wrong (images, weights, output).
+        """
+        return _EntryRun(self, plan, entry, leave).steps()
 
     def models(self, plan: Plan) -> Models:
         """Return where trained regressors come from."""
         return Models(self.store, self.device, self.reporter, plan.benchmark.attack_draws)
 
-    def _forget_failures(self, plan: Plan) -> None:
-        """Remove the records of failed cells that this plan tries again."""
-        planned = {
-            (e.conditions, attack, eps)
-            for e in plan.entries
-            for attack in (CLEAN, *(a.canonical for a in plan.attacks))
-            for eps in (0.0, *plan.eps_255)
-        }
-        for path in list(find_cells(self.run)):
-            try:
-                record = read_cell(path)
-            except ResultsError:  # if the plan holds it, it is computed again
-                continue
-            cell, about = record.cell, record.about
-            conditions = (
-                cell["dataset"]["name"],
-                cell.get("split"),
-                cell["defense"]["spec"],
-                about.get("backbone"),
-                about.get("recipe"),
-                cell.get("seed"),
-            )
-            what = (conditions, cell["attack"]["spec"], cell.get("eps_255"))
-            if record.status == "failed" and what in planned:
-                path.unlink()
+
+def prepare(run: Path, plan: Plan, reporter: Reporter) -> None:
+    """Make a run directory ready for a plan: its splits, and no failures that are tried again."""
+    _forget_failures(run, plan)
+    for data in {e.data.name: e.data for e in plan.entries}.values():
+        if data.incomplete:
+            reporter.say(f"data set {data.name}: only {data.incomplete} are there")
+        data.split.keep(run / "splits")
+
+
+def _conditions_of(record: CellRecord) -> tuple[Any, ...]:
+    """Return what ``Entry.conditions`` was for the entry of a cell."""
+    cell, about = record.cell, record.about
+    return (
+        cell["dataset"]["name"],
+        cell.get("split"),
+        cell["defense"]["spec"],
+        about.get("backbone"),
+        about.get("recipe"),
+        cell.get("seed"),
+    )
+
+
+def _forget_failures(run: Path, plan: Plan) -> None:
+    """Remove the records of failed cells that this plan tries again."""
+    planned = {
+        (e.conditions, attack, eps)
+        for e in plan.entries
+        for attack in (CLEAN, *(a.canonical for a in plan.attacks))
+        for eps in (0.0, *plan.eps_255)
+    }
+    for path in list(find_cells(run)):
+        try:
+            record = read_cell(path)
+        except ResultsError:  # if the plan holds it, it is computed again
+            continue
+        what = (_conditions_of(record), record.cell["attack"]["spec"], record.cell.get("eps_255"))
+        if record.status == "failed" and what in planned:
+            path.unlink()
 
 
 @dataclass
@@ -150,9 +220,9 @@ class _EntryRun:
     runner: Runner
     plan: Plan
     entry: Entry
-    summary: Summary
+    leave: Container[tuple[str, float]]
 
-    def execute(self) -> None:
+    def steps(self) -> Iterator[Step]:
         """Compute every missing cell; what a plugin raises fails its own cells only."""
         recipe_key, weights = "", None
         try:
@@ -163,14 +233,16 @@ class _EntryRun:
             regressor = models.defended(self.entry.chain, self.entry.training, checkpoint)
             draws = self.plan.benchmark.score_draws if regressor.stochastic else 1
             recorder = self._recorder(recipe_key, weights, draws)
-            clean = self._clean(regressor, recorder)
+            yield Begun(CLEAN, (0.0,))
+            clean, found = self._clean(regressor, recorder)
         except UsageError:
             raise
         except Exception as e:
-            self._fail_everything(self._recorder(recipe_key, weights, 1), e)
+            yield from self._fail_everything(self._recorder(recipe_key, weights, 1), e)
             return
+        yield Settled(CLEAN, 0.0, found)
         for attack in self.plan.attacks:
-            self._attack(attack, regressor, clean, recorder)
+            yield from self._attack(attack, regressor, clean, recorder)
 
     @cached_property
     def kept(self) -> frozenset[int]:
@@ -199,23 +271,27 @@ class _EntryRun:
         runner = self.runner
         return Recorder(runner.run, self.entry, recipe_key, weights, draws, runner.device)
 
-    def _clean(self, regressor: Regressor, recorder: Recorder) -> Scores:
+    def _clean(self, regressor: Regressor, recorder: Recorder) -> tuple[Scores, bool]:
+        """Return the clean scores, and whether they were there already."""
         if recorder.finds(NOTHING, 0.0):
-            self.summary.found += 1
             path = recorder.path(NOTHING, 0.0)
             table = read_columns(path, read_cell(path))
-            return Scores(torch.tensor(table["clean_score"]), torch.tensor(table["clean_logit"]))
+            own = Scores(torch.tensor(table["clean_score"]), torch.tensor(table["clean_logit"]))
+            return own, True
         progress = self.runner.reporter.counter(f"scoring {self.entry.shown}")
         side = self.entry.data.test
         scores, columns, seconds = clean_scores(regressor, side, self.conditions, progress)
         cost = {"forwards": recorder.score_draws, "backwards": 0, "queries": None}
         recorder.done(NOTHING, 0.0, scores, columns, cost | {"seconds": round(seconds, 3)})
-        self.summary.computed += 1
-        return scores
+        return scores, False
 
     def _attack(
         self, attack: Named[Attack], regressor: Regressor, clean: Scores, recorder: Recorder
-    ) -> None:
+    ) -> Iterator[Step]:
+        asked = [e for e in self.plan.eps_255 if (attack.canonical, e) not in self.leave]
+        if not asked:
+            return
+        yield Begun(attack.canonical, tuple(asked))
         draws = self.plan.benchmark.attack_draws if regressor.stochastic else None
         try:
             sources = self.runner.models(self.plan).sources(self.entry, attack.component)
@@ -223,18 +299,18 @@ class _EntryRun:
             raise
         except Exception as e:
             attacked = Attacked.by(attack, sources={}, draws=draws)
-            self._fail(recorder, attacked, self.plan.eps_255, e)
+            yield from self._fail(recorder, attacked, asked, e)
             return
         hashes = {spec: weights for spec, (weights, _) in sources.items()}
         ways = routes(attack.component, regressor, self.conditions.attack_draws)
         attacked = Attacked.by(attack, sources=hashes, draws=draws, routes=tuple(ways))
         ids = [self.entry.data.test.image_ids[number] for number in sorted(self.kept)]
-        missing = [
-            eps
-            for eps in self.plan.eps_255
-            if not recorder.finds(attacked, eps, ids if can_keep(eps) else (), self.learned)
-        ]
-        self.summary.found += len(self.plan.eps_255) - len(missing)
+        missing = []
+        for eps in asked:
+            if recorder.finds(attacked, eps, ids if can_keep(eps) else (), self.learned):
+                yield Settled(attack.canonical, eps, found=True)
+            else:
+                missing.append(eps)
         if not missing:
             return
         side = self.entry.data.test
@@ -246,12 +322,13 @@ class _EntryRun:
         )
         together = attack.component.shares_work and not attack.component.needs_fit
         for group in [missing] if together else [[eps] for eps in missing]:
+            yield Begun(attack.canonical, tuple(group))
             try:
                 sweep = self._prepared(attack.component, regressor, clean, facts, group[0])
             except Exception as e:
-                self._fail(recorder, attacked, group, e)
+                yield from self._fail(recorder, attacked, group, e)
             else:
-                self._sweep(sweep, attacked, group, recorder)
+                yield from self._sweep(sweep, attacked, group, recorder)
 
     def _prepared(
         self, attack: Attack, regressor: Regressor, clean: Scores, facts: Facts, eps_255: float
@@ -265,7 +342,7 @@ class _EntryRun:
 
     def _sweep(
         self, sweep: Sweep, attacked: Attacked, eps_255: Sequence[float], recorder: Recorder
-    ) -> None:
+    ) -> Iterator[Settled]:
         radii = ", ".join(f"{e:g}" for e in eps_255)
         task = f"{attacked.label} at {radii}/255 against {self.entry.shown}"
         keepers = {eps: self._keeper(recorder, attacked, eps) for eps in eps_255 if can_keep(eps)}
@@ -273,12 +350,12 @@ class _EntryRun:
         outcomes = sweep.run(eps_255, self.runner.reporter.counter(task), wanted)
         for eps, outcome in outcomes.items():
             if outcome.error is not None:
-                self._fail(recorder, attacked, [eps], outcome.error)
+                yield from self._fail(recorder, attacked, [eps], outcome.error)
             else:
                 cost = sweep.cost(eps_255)
                 images = outcome.keeper.kept if outcome.keeper else None
                 recorder.done(attacked, eps, sweep.clean, outcome.columns, cost, images)
-                self.summary.computed += 1
+                yield Settled(attacked.spec, eps)
 
     def _keeper(self, recorder: Recorder, attacked: Attacked, eps_255: float) -> Keeper:
         run, side = self.runner.run, self.entry.data.test
@@ -287,15 +364,16 @@ class _EntryRun:
 
     def _fail(
         self, recorder: Recorder, attacked: Attacked, eps_255: Sequence[float], error: Exception
-    ) -> None:
+    ) -> Iterator[Settled]:
         for eps in eps_255:
             line = recorder.failed(attacked, eps, error)
-            self.summary.failures.append(line)
             self.runner.reporter.warn(line)
+            yield Settled(attacked.spec, eps, failure=line)
 
-    def _fail_everything(self, recorder: Recorder, error: Exception) -> None:
+    def _fail_everything(self, recorder: Recorder, error: Exception) -> Iterator[Settled]:
         """Without a checkpoint or clean scores there is nothing to attack."""
-        self._fail(recorder, NOTHING, [0.0], error)
+        yield from self._fail(recorder, NOTHING, [0.0], error)
         for attack in self.plan.attacks:
             attacked = Attacked.by(attack, sources={}, draws=None)
-            self._fail(recorder, attacked, self.plan.eps_255, error)
+            radii = [e for e in self.plan.eps_255 if (attacked.spec, e) not in self.leave]
+            yield from self._fail(recorder, attacked, radii, error)

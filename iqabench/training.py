@@ -122,6 +122,21 @@ def find_or_train(
     return checkpoint
 
 
+def install(checkpoint: Checkpoint, files: Mapping[str, bytes]) -> None:
+    """Put a checkpoint of another machine into the store, unless it holds the same weights already.
+
+    Args:
+        checkpoint: Its place in this store.
+        files: What ``Checkpoint.files`` gave there.
+
+    Raises:
+        WeightsError: Other weights of the same recipe key are there.
+        OutputError: The store cannot be written.
+    """
+    with _locked(checkpoint.folder):
+        checkpoint.take(files)
+
+
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / ".lock")

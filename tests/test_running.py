@@ -36,7 +36,7 @@ from iqabench.planning import Entry, Plan, make_plan
 from iqabench.progress import Silent
 from iqabench.registry import Named
 from iqabench.results import CellRecord, Columns, find_cells, read_cell, read_columns
-from iqabench.running import Runner, Summary, locked
+from iqabench.running import Runner, Summary, locked, prepare
 from iqabench.training import Training
 
 CPU = torch.device("cpu")
@@ -119,9 +119,9 @@ def test_a_failure_is_forgotten_by_the_plan_that_tries_it_again_and_by_no_other(
     other = dataclasses.replace(
         failing, entries=tuple(dataclasses.replace(e, recipe_name="x") for e in failing.entries)
     )
-    Runner(tmp_path, place.store, CPU, Silent())._forget_failures(other)
+    prepare(tmp_path, other, Silent())
     assert len(failed()) == 3
-    Runner(tmp_path, place.store, CPU, Silent())._forget_failures(failing)
+    prepare(tmp_path, failing, Silent())
     assert failed() == []
 
 

@@ -99,6 +99,30 @@ def add_images(parser: Parser, default: str, does: str = "attack") -> None:
     )
 
 
+def add_engine(parser: Parser) -> None:
+    """Add where cells are computed."""
+    parser.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="compute in this process, or on workers of Ray (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDR",
+        help="Ray cluster: host:port or auto (default: RAY_ADDRESS, else this machine)",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="at most N workers of Ray at a time"
+    )
+    parser.add_argument(
+        "--gpu-share",
+        type=float,
+        metavar="X",
+        help="part of a GPU that a worker of Ray gets, if there are GPUs (default: 1)",
+    )
+
+
 def add_batch_size(parser: Parser) -> None:
     """Add how many images go through a network together."""
     parser.add_argument(

@@ -11,6 +11,7 @@ from iqabench.cli.flags import (
     Parser,
     add_batch_size,
     add_conditions,
+    add_engine,
     add_images,
     add_json,
     add_places,
@@ -64,6 +65,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="N",
         help="keep N attacked images of each cell, or 'all', as 8-bit PNG (default: none)",
     )
+    add_engine(parser)
     _add_sweep(parser, eps="the benchmark's", images="all", out="runs/default")
 
 

@@ -1,0 +1,1 @@
+"""One run on many workers: the same cells, the same files, written by one process."""
