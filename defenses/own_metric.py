@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import os
 import sys
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +159,8 @@ class ExportedMetric(OwnMetric):
         if self.program is None:
             raise IncompatibleError("defense 'exported': give its file, exported:FILE.pt2")
         try:
-            program = torch.export.load(self.program).module()
+            with _no_pickles():
+                program = torch.export.load(self.program).module()
         except Exception as e:  # a damaged archive may fail anywhere
             why = str(e).strip().split("\n")[0] or type(e).__name__
             raise WeightsError(f"{self.program} is no exported program: {why}") from e
@@ -165,3 +168,18 @@ class ExportedMetric(OwnMetric):
         program.train = lambda mode=True: program  # type: ignore[method-assign]
         program.eval = lambda: program  # type: ignore[method-assign]
         return program
+
+
+@contextlib.contextmanager
+def _no_pickles() -> Iterator[None]:
+    """Have torch load tensors alone, also where it would fall back to unpickling what it finds."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -226,9 +226,7 @@ def read_yaml(text: str, shown: str) -> dict[str, Any]:
     """
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as e:
-        raise ConfigError(f"{shown} is no valid YAML: {' '.join(str(e).split())}") from e
-    except (ValueError, RecursionError) as e:  # a 13th month, a number or nesting without end
+    except (yaml.YAMLError, ValueError, RecursionError) as e:  # also a 13th month, or deep nesting
         raise ConfigError(f"{shown} is no valid YAML: {' '.join(str(e).split())}") from e
     if document is None:
         return {}
