@@ -49,8 +49,13 @@ def _demo(root: Path) -> None:
     home = root.parent / DEMO
     write_images(home / "Images", ["a.jpg", "b.jpg"])
     with (home / "labels.csv").open("w", newline="") as file:
-        lines = [["image", "mos", "scene", "distortion"], ["a.jpg", 0, "x", "y"]]
-        csv.writer(file).writerows([*lines, ["b.jpg", 1, "z", "y"]])
+        csv.writer(file).writerows(
+            [
+                ["image", "mos", "scene", "distortion"],
+                ["a.jpg", "0", "x", "y"],
+                ["b.jpg", "1", "z", "y"],
+            ]
+        )
 
 
 LAYOUTS: dict[str, tuple[Callable[[Path], object], str]] = {
