@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
-import os
 import sys
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from iqabench.api import (
     Regressor,
     WeightsError,
     load_weights,
+    no_pickles,
 )
 
 
@@ -159,7 +158,7 @@ class ExportedMetric(OwnMetric):
         if self.program is None:
             raise IncompatibleError("defense 'exported': give its file, exported:FILE.pt2")
         try:
-            with _no_pickles():
+            with no_pickles():
                 program = torch.export.load(self.program).module()
         except Exception as e:  # a damaged archive may fail anywhere
             why = str(e).strip().split("\n")[0] or type(e).__name__
@@ -168,18 +167,3 @@ class ExportedMetric(OwnMetric):
         program.train = lambda mode=True: program  # type: ignore[method-assign]
         program.eval = lambda: program  # type: ignore[method-assign]
         return program
-
-
-@contextlib.contextmanager
-def _no_pickles() -> Iterator[None]:
-    """Have torch load tensors alone, also where it would fall back to unpickling what it finds."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
