@@ -23,6 +23,7 @@ from iqabench.api import (
     Regressor,
     WeightsError,
     load_weights,
+    no_pickles,
 )
 
 
@@ -157,7 +158,8 @@ class ExportedMetric(OwnMetric):
         if self.program is None:
             raise IncompatibleError("defense 'exported': give its file, exported:FILE.pt2")
         try:
-            program = torch.export.load(self.program).module()
+            with no_pickles():
+                program = torch.export.load(self.program).module()
         except Exception as e:  # a damaged archive may fail anywhere
             why = str(e).strip().split("\n")[0] or type(e).__name__
             raise WeightsError(f"{self.program} is no exported program: {why}") from e

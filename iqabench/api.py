@@ -91,7 +91,7 @@ from iqabench.contracts.regressor import (
 from iqabench.contracts.scnn import SCNN_CHANNELS, scnn_features
 from iqabench.contracts.slopes import Diverse, Probed, Smoothed
 from iqabench.contracts.transfer import Transferred
-from iqabench.contracts.weights import load_weights
+from iqabench.contracts.weights import load_weights, no_pickles
 from iqabench.errors import DataError, IncompatibleError, WeightsError, quoted
 from iqabench.ranking import stable_order
 
@@ -171,6 +171,7 @@ __all__ = [
     "median_bounds",
     "nearby",
     "need_extra",
+    "no_pickles",
     "per_image",
     "pixel_gradient",
     "project",

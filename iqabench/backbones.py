@@ -7,6 +7,7 @@ before the cut, through torchvision's own names.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from iqabench.contracts.backbone import Backbone, Role, Site
-from iqabench.contracts.weights import fill, load_state
+from iqabench.contracts.weights import fill, load_state, no_pickles
 from iqabench.demo_net import demo_stages
 from iqabench.errors import UnknownNameError, WeightsError
 from iqabench.files import hash_file
@@ -193,13 +194,19 @@ class BackboneSpec:
         if self.weights != IMAGENET:
             return load_state(Path(self.weights))
         try:
-            state: Mapping[str, Tensor] = self._published().get_state_dict(
-                progress=False, check_hash=True
-            )
+            with no_pickles():
+                state: Mapping[str, Tensor] = self._published().get_state_dict(
+                    progress=False, check_hash=True
+                )
         except (OSError, RuntimeError) as e:
             raise WeightsError(
                 f"ImageNet weights of {self.name} are not on this machine and could not be"
                 f" downloaded ({e}): give --backbone-weights FILE, or 'none' to train from nothing"
+            ) from e
+        except pickle.UnpicklingError as e:
+            raise WeightsError(
+                f"what torchvision keeps as ImageNet weights of {self.name} holds more than tensors"
+                " and is not opened (pickles can run code): remove the file"
             ) from e
         return state
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from iqabench.errors import WeightsError
+from iqabench.errors import OutputError, WeightsError
 from iqabench.files import json_text, replacing, write_bytes, write_json, write_text
 
 SCHEMA = 1
@@ -131,10 +131,17 @@ class Checkpoint:
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors to a safetensors file in one step."""
+    """Write tensors to a safetensors file in one step.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
+    """
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     with replacing(path) as temporary:
-        save_file(plain, temporary, metadata=dict(metadata or {}))
+        try:
+            save_file(plain, temporary, metadata=dict(metadata or {}))
+        except safetensors.SafetensorError as e:  # what the system said, as safetensors says it
+            raise OutputError(f"cannot write {path}: {e}") from e
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:

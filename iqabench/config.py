@@ -39,7 +39,12 @@ def check_eps(values: Sequence[Any]) -> tuple[float, ...]:
         (0.5, 4.0)
     """
     radii = set()
-    for value in values:
+    for place, value in enumerate(values):
+        if isinstance(value, list | tuple | dict):  # never shown: aliases make it grow without end
+            raise ConfigError(
+                f"eps[{place}] is a {type(value).__name__}, not a number; give grey levels such as"
+                " 1,2,4"
+            )
         try:
             eps = to_number(value)
         except ValueError:
@@ -128,6 +133,7 @@ class Benchmark(BaseModel):
     score_draws: int = Field(ge=1)
     attack_draws: int = Field(ge=1)
     batch_size: int = Field(ge=1)
+    cell_timeout: float | None = Field(gt=0, allow_inf_nan=False)
     device: str
     recipes: dict[str, Recipe]
 
@@ -220,7 +226,7 @@ def read_yaml(text: str, shown: str) -> dict[str, Any]:
     """
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, ValueError, RecursionError) as e:  # also a 13th month, or deep nesting
         raise ConfigError(f"{shown} is no valid YAML: {' '.join(str(e).split())}") from e
     if document is None:
         return {}

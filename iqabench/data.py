@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from iqabench.containment import shielded
 from iqabench.contracts.dataset import Dataset, Row, Table
+from iqabench.contracts.lookup import outside
 from iqabench.contracts.noise import Noise
 from iqabench.errors import DataError, UnreadableImagesError, one_line
 from iqabench.files import hash_of, make_folder, unique_file_name
@@ -277,10 +279,17 @@ class DataHome:
         """Return every image with its label.
 
         Raises:
-            DataError: Anything about its files is missing or wrong.
+            DataError: Anything about its files is missing or wrong, or an image lies elsewhere.
         """
         folder = self.require(named)
-        return _asked(lambda: named.component.read(folder), f"{named.label} in {folder}")
+        table = _asked(lambda: named.component.read(folder), f"{named.label} in {folder}")
+        root = self.root if self.root and not named.component.makes_itself else folder
+        if (image := outside((r.path for r in table.rows), root, folder)) is not None:
+            raise DataError(
+                f"data set {named.label} in {folder}: the image {image} lies, or leads, outside"
+                f" {root}; put a copy of it there"
+            )
+        return table
 
     def divide(
         self,
@@ -339,7 +348,8 @@ class DataHome:
         home = self._home(named)
         self.reporter.say(f"making the data set {named.name} in {home}")
         progress = self.reporter.counter(f"making {named.name}")
-        make_folder(home, lambda temporary: named.component.make(temporary, progress))
+        with shielded():
+            make_folder(home, lambda temporary: named.component.make(temporary, progress))
         return home
 
 
@@ -358,7 +368,8 @@ def dataset(text: str) -> Named[Dataset]:
 def _asked(answer: Callable[[], T], what: str) -> T:
     """Return what a reader answers; whatever it raises is said in a line."""
     try:
-        return answer()
+        with shielded():
+            return answer()
     except DataError:
         raise
     except Exception as e:  # a plugin may raise anything

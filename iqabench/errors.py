@@ -60,9 +60,8 @@ class UnknownNameError(UsageError, LookupError):
         """Return the error with a suggestion and the known names."""
         names = sorted(known)
         listed = ", ".join(names) or "none"
-        return cls(
-            f"unknown {kind} {name!r}.{did_you_mean(name, names)} There are: {listed}.{note}"
-        )
+        hint = did_you_mean(name, names)
+        return cls(f"unknown {kind} {quoted([name])}.{hint} There are: {listed}.{note}")
 
 
 class AmbiguousNameError(UsageError):

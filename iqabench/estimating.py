@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from iqabench.containment import shielded
 from iqabench.contracts.ascent import pixel_gradient
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.defense import evaluation_mode
@@ -70,7 +71,7 @@ def estimate(plan: Plan, store: Path, device: torch.device, reporter: Reporter) 
 
 
 def _measure(entry: Entry, plan: Plan, device: torch.device) -> _Speed:
-    with lent_rng(device):
+    with shielded(), lent_rng(device):
         seed_torch("estimate")
         backbone = entry.training.backbone.build(with_weights=False)
         regressor = settle(entry.chain.build(backbone), device)

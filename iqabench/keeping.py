@@ -145,7 +145,7 @@ def file_of(run: Path, name: str) -> Path:
     Raises:
         ResultsError: It lies outside the run: cell files come from other people too.
     """
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    if not (run / name).resolve().is_relative_to(run.resolve()):
         raise ResultsError(f"the image {name!r} lies outside the run {run}")
     return run / name
 

@@ -9,6 +9,7 @@ import torch
 
 from iqabench.chains import Chain
 from iqabench.checkpoints import Checkpoint
+from iqabench.containment import contained
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.environment import settle
@@ -40,10 +41,11 @@ class Models:
 
     def defended(self, chain: Chain, training: Training, checkpoint: Checkpoint) -> Regressor:
         """Return the whole chain around trained weights: frozen, in eval mode, on the device."""
-        trained = training.build(checkpoint)
-        with lent_rng():
-            seed_torch("wrap", training.seed)
-            whole = chain.wrap_trained(trained)
+        with contained("the defense, being built,"):
+            trained = training.build(checkpoint)
+            with lent_rng():
+                seed_torch("wrap", training.seed)
+                whole = chain.wrap_trained(trained)
         return settle(whole.eval().requires_grad_(False), self.device)
 
     def sources(self, entry: Entry, attack: Attack) -> dict[str, tuple[str, Regressor]]:

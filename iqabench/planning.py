@@ -9,6 +9,7 @@ from pathlib import Path
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
 from iqabench.config import Benchmark, Conditions
+from iqabench.containment import shielded
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.dataset import Dataset
 from iqabench.data import DataHome, Geometry, OpenDataset, Side, dataset, missing_line
@@ -264,7 +265,7 @@ def _check_fit(chain: Chain, backbone: BackboneSpec) -> None:
         with lent_rng():
             backbone.build()
     try:
-        with lent_rng():
+        with shielded(), lent_rng():
             chain.build(backbone.build(with_weights=False))
     except UsageError:
         raise

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 import pydantic
 
+from iqabench.containment import shielded
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.component import Component
 from iqabench.contracts.dataset import Dataset
@@ -175,7 +176,8 @@ class Registry(Generic[C]):
         shown = f"{self.kind} {part.name!r}"
         values = dict(_values(cls, part.arguments, shown))
         try:
-            component = cls(**values)
+            with shielded():
+                component = cls(**values)
             contents = "".join(_contents(component))
         except (TypeError, ValueError) as e:
             raise ParamError(f"{shown}: {e}") from e
@@ -184,7 +186,8 @@ class Registry(Generic[C]):
     def _load(self, entry: Entry[C]) -> type[C]:
         shown = f"{self.kind} {entry.name!r} ({entry.owner})"
         try:
-            cls = entry.point.load()
+            with shielded():  # not contained: what libraries import draws from python's generator
+                cls = entry.point.load()
         except Exception as e:
             raise PluginLoadError(f"{shown} failed to load: {e}") from e
         if not (isinstance(cls, type) and issubclass(cls, self.bases)):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from iqabench.containment import contained
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import DataError, ResultsError
@@ -160,7 +161,8 @@ def rescore(
         ours = [one for one in kept if one.dataset == entry.data.name]
         progress = reporter.counter(f"scoring kept images by {entry.shown}")
         for number, one in enumerate(ours, 1):
-            clean, attacked = (scorer.scores(one, files) for files in (one.clean, one.attacked))
+            with contained("the defense"):
+                clean, attacked = (scorer.scores(one, files) for files in (one.clean, one.attacked))
             yield Rescored(one, entry, weights, clean, attacked)
             progress(number, len(ours))
 

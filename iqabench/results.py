@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -126,14 +126,11 @@ def read_cell(path: Path) -> CellRecord:
     """
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ResultsError(f"{path}: cannot be read as a cell file ({e})") from e
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise ResultsError(f"{path}: schema {found!r}, expected {SCHEMA}")
+    reader = _reader_of(document, path)
     try:
-        fields = CellRecord.__dataclass_fields__
-        record = CellRecord(**{k: document[k] for k in fields if k not in ADDED or k in document})
+        record = reader(document)
         _check_shape(record)
         key = record.key
     except (KeyError, TypeError, AttributeError) as e:
@@ -141,6 +138,27 @@ def read_cell(path: Path) -> CellRecord:
     if key != document.get("key"):
         raise ResultsError(f"{path}: edited by hand? its contents do not match its key")
     return record
+
+
+def _read_schema_1(document: Mapping[str, Any]) -> CellRecord:
+    fields = CellRecord.__dataclass_fields__
+    return CellRecord(**{k: document[k] for k in fields if k not in ADDED or k in document})
+
+
+READERS: Mapping[int, Callable[[Mapping[str, Any]], CellRecord]] = {1: _read_schema_1}
+"""What makes a record of a document, by the schema it was written in; an old one stays for ever."""
+
+
+def _reader_of(document: Any, path: Path) -> Callable[[Mapping[str, Any]], CellRecord]:
+    found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+    if type(found) is int and found in READERS:
+        return READERS[found]
+    if type(found) is int and found > SCHEMA:
+        raise ResultsError(
+            f"{path}: schema {found} is newer than this iqabench, which reads up to {SCHEMA};"
+            " install the version that wrote it"
+        )
+    raise ResultsError(f"{path}: schema {found!r}, expected {SCHEMA}")
 
 
 def _check_shape(record: CellRecord) -> None:
@@ -174,7 +192,10 @@ def read_columns(path: Path, record: CellRecord) -> Columns:
     """
     if record.columns is None:
         raise ResultsError(f"{path}: this cell has no per-image columns")
-    side = path.parent / record.columns["file"]
+    name = record.columns["file"]
+    if Path(name).name != name:
+        raise ResultsError(f"{path}: its columns {name!r} are no file beside it")
+    side = path.parent / name
     try:
         text = side.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as e:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
+from iqabench.containment import contained
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.objective import Facts
 from iqabench.contracts.regressor import Regressor
@@ -26,7 +27,8 @@ from iqabench.registry import Named
 from iqabench.results import CLEAN, CellRecord, find_cells, read_cell, read_columns
 from iqabench.scoring import Scores
 from iqabench.seeding import exact_kernels
-from iqabench.sweeping import Conditions, Sweep, clean_scores, routes
+from iqabench.sweeping import Conditions, Outcome, Sweep, clean_scores, routes
+from iqabench.timeouts import can_interrupt, within
 from iqabench.visibility import Visibility
 
 
@@ -176,6 +178,8 @@ class Runner:
 def prepare(run: Path, plan: Plan, reporter: Reporter) -> None:
     """Make a run directory ready for a plan: its splits, and no failures that are tried again."""
     _forget_failures(run, plan)
+    if plan.benchmark.cell_timeout is not None and not can_interrupt():
+        reporter.warn("cell_timeout is not kept: nothing can be interrupted here")
     for data in {e.data.name: e.data for e in plan.entries}.values():
         if data.incomplete:
             reporter.say(f"data set {data.name}: only {data.incomplete} are there")
@@ -230,7 +234,10 @@ class _EntryRun:
             checkpoint = models.checkpoint(self.entry.training)
             recipe_key, weights = checkpoint.recipe_key, checkpoint.card()["weights_sha256"]
             checkpoint.keep_card(self.runner.run)
-            regressor = models.defended(self.entry.chain, self.entry.training, checkpoint)
+            regressor = within(
+                self.limit,
+                lambda: models.defended(self.entry.chain, self.entry.training, checkpoint),
+            )
             draws = self.plan.benchmark.score_draws if regressor.stochastic else 1
             recorder = self._recorder(recipe_key, weights, draws)
             yield Begun(CLEAN, (0.0,))
@@ -254,6 +261,11 @@ class _EntryRun:
     def learned(self) -> tuple[str, ...]:
         """Columns of learned distances that are wanted."""
         return () if self.runner.visibility is None else tuple(self.runner.visibility.metrics)
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds that one cell may take."""
+        return self.plan.benchmark.cell_timeout
 
     @property
     def conditions(self) -> Conditions:
@@ -280,7 +292,9 @@ class _EntryRun:
             return own, True
         progress = self.runner.reporter.counter(f"scoring {self.entry.shown}")
         side = self.entry.data.test
-        scores, columns, seconds = clean_scores(regressor, side, self.conditions, progress)
+        scores, columns, seconds = within(
+            self.limit, lambda: clean_scores(regressor, side, self.conditions, progress)
+        )
         cost = {"forwards": recorder.score_draws, "backwards": 0, "queries": None}
         recorder.done(NOTHING, 0.0, scores, columns, cost | {"seconds": round(seconds, 3)})
         return scores, False
@@ -323,12 +337,8 @@ class _EntryRun:
         together = attack.component.shares_work and not attack.component.needs_fit
         for group in [missing] if together else [[eps] for eps in missing]:
             yield Begun(attack.canonical, tuple(group))
-            try:
-                sweep = self._prepared(attack.component, regressor, clean, facts, group[0])
-            except Exception as e:
-                yield from self._fail(recorder, attacked, group, e)
-            else:
-                yield from self._sweep(sweep, attacked, group, recorder)
+            ready = partial(self._prepared, attack.component, regressor, clean, facts, group[0])
+            yield from self._sweep(ready, attacked, group, recorder)
 
     def _prepared(
         self, attack: Attack, regressor: Regressor, clean: Scores, facts: Facts, eps_255: float
@@ -336,18 +346,34 @@ class _EntryRun:
         """Return a sweep whose attack is prepared, fitted if need be, and passed at eps 0."""
         data, conditions = self.entry.data, self.conditions
         visibility = self.runner.visibility
-        sweep = Sweep(attack.prepare(facts), regressor, data.test, clean, conditions, visibility)
+        with contained("the attack, being prepared,"):
+            prepared = attack.prepare(facts)
+        sweep = Sweep(prepared, regressor, data.test, clean, conditions, visibility)
         sweep.make_ready(data.train, eps_255)
         return sweep
 
     def _sweep(
-        self, sweep: Sweep, attacked: Attacked, eps_255: Sequence[float], recorder: Recorder
+        self,
+        ready: Callable[[], Sweep],
+        attacked: Attacked,
+        eps_255: Sequence[float],
+        recorder: Recorder,
     ) -> Iterator[Settled]:
         radii = ", ".join(f"{e:g}" for e in eps_255)
         task = f"{attacked.label} at {radii}/255 against {self.entry.shown}"
         keepers = {eps: self._keeper(recorder, attacked, eps) for eps in eps_255 if can_keep(eps)}
         wanted = keepers if self.kept else {}
-        outcomes = sweep.run(eps_255, self.runner.reporter.counter(task), wanted)
+        progress = self.runner.reporter.counter(task)
+
+        def work() -> tuple[Sweep, dict[float, Outcome]]:
+            sweep = ready()
+            return sweep, sweep.run(eps_255, progress, wanted)
+
+        try:
+            sweep, outcomes = within(self.limit and self.limit * len(eps_255), work)
+        except Exception as e:
+            yield from self._fail(recorder, attacked, eps_255, e)
+            return
         for eps, outcome in outcomes.items():
             if outcome.error is not None:
                 yield from self._fail(recorder, attacked, [eps], outcome.error)

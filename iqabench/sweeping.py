@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from iqabench import budget
+from iqabench.containment import contained
 from iqabench.contracts.ascent import best_of
 from iqabench.contracts.attack import Attack, AttackBatch
 from iqabench.contracts.noise import Noise
@@ -151,12 +152,13 @@ class Sweep:
             train: The training images, for attacks that are fitted.
             eps_255: Radius of the fit, in grey levels.
         """
-        if self.attack.needs_fit:
-            batches = FittingBatches(train, self.conditions)
-            noise = Noise(self.conditions.seed, ("fit",), scope="fit")
-            for name, target in self.routes.items():
-                self.attacks[name] = self.attack.fit(target, batches, eps_255 / 255, noise)
-        self.self_check()
+        with contained("the attack"):
+            if self.attack.needs_fit:
+                batches = FittingBatches(train, self.conditions)
+                noise = Noise(self.conditions.seed, ("fit",), scope="fit")
+                for name, target in self.routes.items():
+                    self.attacks[name] = self.attack.fit(target, batches, eps_255 / 255, noise)
+            self.self_check()
 
     def self_check(self) -> None:
         """Attack one batch at eps 0, which must give the clean scores back.
@@ -196,7 +198,8 @@ class Sweep:
         forget_peak(self.conditions.device)
         began, before = time.perf_counter(), (self.tally.forwards, self.tally.backwards)
         try:
-            self._run(outcomes, progress)
+            with contained("the attack"):
+                self._run(outcomes, progress)
         except Exception as e:  # a plugin may raise anything; only its own cells suffer
             for outcome in outcomes.values():
                 outcome.error = outcome.error or e
@@ -217,10 +220,15 @@ class Sweep:
 
         Raises:
             BudgetError: The attack left the ball or the pixel range.
-            CellError: It changed its input images.
+            CellError: It changed its input images, or what all code shares.
         """
-        for move in self._moves([eps_255], among):
-            yield move.images, self._best(move, self._checked(move)), move.numbers
+        moves = self._moves([eps_255], among)
+        while True:
+            with contained("the attack"):
+                if (move := next(moves, None)) is None:
+                    return
+                best = self._best(move, self._checked(move))
+            yield move.images, best, move.numbers
 
     def cost(self, eps_255: Sequence[float]) -> dict[str, object]:
         """Return passes per image, queries, seconds and memory of the last run."""
@@ -323,12 +331,13 @@ def clean_scores(
     began = time.perf_counter()
     parts: list[Scores] = []
     columns = CellColumns()
-    for images, _, numbers in side.batches(conditions.batch_size):
-        images = images.to(conditions.device)
-        noise = side.noise(conditions.seed, numbers, "score")
-        parts.append(score(regressor, images, noise, conditions.score_draws))
-        columns.add(parts[-1], parts[-1], distances(images, images, images))
-        progress(numbers[-1] + 1, len(side))
+    with contained("the defense"):
+        for images, _, numbers in side.batches(conditions.batch_size):
+            images = images.to(conditions.device)
+            noise = side.noise(conditions.seed, numbers, "score")
+            parts.append(score(regressor, images, noise, conditions.score_draws))
+            columns.add(parts[-1], parts[-1], distances(images, images, images))
+            progress(numbers[-1] + 1, len(side))
     draws = [p.draws for p in parts if p.draws is not None]
     return (
         Scores(

@@ -19,6 +19,7 @@ from torch.optim import AdamW
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
 from iqabench.checkpoints import Checkpoint, load_tensors, save_tensors
+from iqabench.containment import contained
 from iqabench.contracts.defense import Batch, Player, TrainState
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
@@ -113,7 +114,9 @@ def find_or_train(
     with _locked(checkpoint.folder):
         if not checkpoint.exists:
             try:
-                _Trainer(training, checkpoint, device, reporter).run()
+                with contained("the defense, being built,"):
+                    trainer = _Trainer(training, checkpoint, device, reporter)
+                trainer.run()
             except IqabenchError:
                 raise
             except Exception as e:  # a plugin may raise anything
@@ -191,9 +194,11 @@ class _Trainer:
         label = f"training {self.training.chain.label} on {self.training.data.name}"
         progress = self.reporter.counter(label)
         began = time.monotonic()
-        with lent_rng(self.device), exact_kernels():
+        with exact_kernels():
             for epoch in range(first, self.epochs):
-                losses.append(self._epoch(epoch, progress))
+                # Looked at before anything of the epoch is saved; torch's generator may be used.
+                with contained("the defense"), lent_rng(self.device):
+                    losses.append(self._epoch(epoch, progress))
                 spent = seconds + time.monotonic() - began
                 if epoch + 1 < self.epochs:
                     self._save_state(epoch + 1, spent, losses)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from iqabench.contracts.weights import first_line
+from iqabench.contracts.weights import first_line, no_pickles
 from iqabench.errors import WeightsError
 from iqabench.seeding import lent_rng
 
@@ -68,9 +69,9 @@ class Visibility:
         for name in names:
             try:
                 # torchvision says on standard output what it downloads.
-                with lent_rng(), contextlib.redirect_stdout(sys.stderr):
+                with no_pickles(), lent_rng(), contextlib.redirect_stdout(sys.stderr):
                     metric = METRICS[name]()
-            except (OSError, RuntimeError) as e:
+            except (OSError, RuntimeError, pickle.UnpicklingError) as e:
                 raise WeightsError(
                     f"visibility {name}: torchvision's weights under it are not on this machine and"
                     f" could not be downloaded ({first_line(e)}); leave it out, or put them there"

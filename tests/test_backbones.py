@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import get_weight
 
 from iqabench.api import Backbone, Site
 from iqabench.backbones import BACKBONES, BackboneSpec
@@ -176,3 +177,15 @@ def test_sites_can_be_chosen_by_role_and_stage() -> None:
     backbone: Backbone = BackboneSpec("resnet18", weights="none").build()
     chosen: tuple[Site, ...] = backbone.find_sites(roles=["post-add"], stages=[3, 4])
     assert [s.stage for s in chosen] == [3, 3, 4, 4]
+
+
+def test_kept_imagenet_weights_with_a_pickle_in_them_are_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = str(get_weight(str(BACKBONES["mobilenet_v2"].weights)).url).rpartition("/")[2]
+    kept = tmp_path / "hub" / "checkpoints" / name
+    kept.parent.mkdir(parents=True)
+    torch.save({"features": nn.Linear(1, 1)}, kept)
+    with pytest.raises(WeightsError, match="holds more than tensors and is not opened"):
+        BackboneSpec("mobilenet_v2", "imagenet").build()

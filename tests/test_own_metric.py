@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,6 +152,35 @@ def test_what_cannot_be_made_or_filled_is_said(here: Path) -> None:
     (here / "damaged.pt2").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="no exported program"):
         scores(f"exported:{here / 'damaged.pt2'}")
+
+
+class Touching:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_program_with_a_pickle_in_it_is_refused_unread(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(here))
+    path, touched = here / "hostile.pt2", here / "touched"
+    torch.export.save(torch.export.export(made(), (IMAGES[:2],)), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    pickled = io.BytesIO()
+    torch.save(({"x": Touching(touched)}, {}), pickled)
+    [inputs] = [name for name in members if "sample_inputs" in name]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (members | {inputs: pickled.getvalue()}).items():
+            archive.writestr(name, data)
+    with pytest.raises(WeightsError, match="no exported program"):
+        scores(f"exported:{path}")
+    assert not touched.exists()
 
 
 def test_it_is_attacked_through_the_public_command(here: Path) -> None:

@@ -113,6 +113,16 @@ def test_an_image_outside_the_run_is_not_read(
     assert "lies outside the run" in refused(place, capsys, copied)
 
 
+def test_a_link_to_an_image_outside_the_run_is_not_read(
+    place: Workplace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    copied = shutil.copytree(place.out, tmp_path / "run")
+    kept = next((copied / "images" / "clean").glob("*.png"))
+    kept.rename(tmp_path / "secret.png")
+    kept.symlink_to(tmp_path / "secret.png")
+    assert "lies outside the run" in refused(place, capsys, copied)
+
+
 def test_a_missing_image_fails_in_one_line(
     place: Workplace, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

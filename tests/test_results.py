@@ -140,7 +140,7 @@ def _drop_field(path: Path) -> None:
     [
         (_edit, "edited by hand"),
         (_truncate, "cannot be read"),
-        (_other_schema, "schema 99, expected 1"),
+        (_other_schema, "schema 99 is newer than this iqabench, which reads up to 1"),
         (_no_object, "schema 'list'"),
         (_drop_field, "incomplete"),
         (_without("about", None), "about is no mapping"),

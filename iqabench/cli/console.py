@@ -90,6 +90,7 @@ class ConsoleReporter:
                 TimeRemainingColumn(),
                 console=self.console,
                 transient=True,
+                redirect_stdout=False,  # it is redirected where plugins run, and given back there
             )
             self.progress.start()
         return self.progress

@@ -10,6 +10,7 @@ from typing import Any
 
 from iqabench.backbones import NO_WEIGHTS, BackboneSpec
 from iqabench.chains import Chain
+from iqabench.containment import shielded
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.dataset import Dataset
 from iqabench.contracts.defense import Defense, Wrapper
@@ -70,7 +71,7 @@ def _how_to_attack(cls: type[Defense | Wrapper], name: str) -> dict[str, Any]:
         return unknown
     text = f"{name}+resnet" if issubclass(cls, Wrapper) else name
     try:
-        with lent_rng():
+        with shielded(), lent_rng():
             regressor = Chain.parse(text).build(BackboneSpec(SMALL, NO_WEIGHTS).build()).eval()
         routes = list(gradient_routes(regressor, 1))
     except Exception:  # a plugin may raise anything, and is listed all the same

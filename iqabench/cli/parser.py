@@ -61,6 +61,12 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         help="learned distances as columns too: lpips,dists (default: none)",
     )
     parser.add_argument(
+        "--cell-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="give a cell up after so long; training does not count (default: never)",
+    )
+    parser.add_argument(
         "--save-images",
         metavar="N",
         help="keep N attacked images of each cell, or 'all', as 8-bit PNG (default: none)",

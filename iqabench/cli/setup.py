@@ -50,6 +50,7 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "device": "device",
         "batch_size": "batch_size",
         "images": "images",
+        "cell_timeout": "cell_timeout",
     }
     for flag, field in names.items():
         value = getattr(arguments, flag, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,36 @@ def resolve_images(names: Sequence[str], folder: Path, *, source: str) -> list[P
             f" {quoted(missing, limit=5)}"
         )
     return [p for p in paths if p is not None]
+
+
+def outside(paths: Iterable[Path], root: Path, folder: Path) -> Path | None:
+    """Return the first image that a data set may not read, None where it may read all of them.
+
+    Label files come from other people, and must name no other file of this machine. So an image
+    lies below the data root, by its path without ``..``; a link may stand for the root or for a
+    whole folder, but a link in place of an image has to lead to a file below them. Where the data
+    root is the folder of the data set itself, parts of it may lie beside it (see ``nearby``).
+
+    Args:
+        paths: The images, as a reader found them.
+        root: The data root.
+        folder: The folder of the data set.
+    """
+    places = [root, folder, root.resolve()]
+    if folder == root:
+        places += [p for p in root.resolve().parents[:2] if p != p.parent]
+    real = [place.resolve() for place in (root, folder)]
+    return next((path for path in paths if not _is_inside(path, places, real)), None)
+
+
+def _is_inside(path: Path, places: Sequence[Path], real: Sequence[Path]) -> bool:
+    below = [path.relative_to(place) for place in places if path.is_relative_to(place)]
+    if not any(".." not in rest.parts for rest in below):
+        return False
+    if not path.is_symlink():
+        return True
+    end = Path(os.path.realpath(path))  # a link to itself is no reason to raise here
+    return any(end.is_relative_to(place) for place in (*real, path.parent.resolve()))
 
 
 def collect(source: str, *steps: Callable[[], Any]) -> list[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import safetensors
@@ -49,6 +51,25 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
     ):
         raise WeightsError(f"weights file {path} holds no state dict (tensors by name)")
     return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+@contextlib.contextmanager
+def no_pickles() -> Iterator[None]:
+    """Have torch load tensors alone in a block, also where a library asks it to unpickle objects.
+
+    Raises:
+        UnpicklingError: From inside the block, where a file holds anything else.
+    """
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def load_weights(module: nn.Module, path: Path, *, shown: str, within: str = "") -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from iqabench.backbones import NO_WEIGHTS, BackboneSpec
 from iqabench.chains import Chain
 from iqabench.config import to_number
+from iqabench.containment import contained, shielded
 from iqabench.contracts.certificate import (
     Certifiable,
     Certificate,
@@ -236,7 +237,8 @@ def certify_all(plan: Plan, models: Models, request: Request) -> list[Certified]
         assert isinstance(regressor, Certifiable)  # check_certifiable
         progress = models.reporter.counter(f"certifying {entry.chain.label}")
         size = plan.benchmark.batch_size
-        parts = list(_certificates(regressor, entry, models, request, size, progress))
+        with contained("the defense"):
+            parts = list(_certificates(regressor, entry, models, request, size, progress))
         whole = Certificate(
             np.concatenate([part.score for part in parts]),
             np.concatenate([part.low for part in parts]),
@@ -355,7 +357,7 @@ def _certifiable_names() -> list[str]:
         try:
             if not issubclass(DEFENSES.get(name), Wrapper):
                 continue
-            with lent_rng():
+            with shielded(), lent_rng():
                 chain = Chain.parse(f"{name}+resnet")
                 regressor = chain.build(BackboneSpec("demo_net", NO_WEIGHTS).build())
         except Exception:  # a plugin may raise anything, and others are named all the same

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from iqabench.containment import contained, shielded
 from iqabench.contracts.attack import Attack, ObjectiveAttack
 from iqabench.contracts.dataset import Row
 from iqabench.contracts.objective import Facts
@@ -50,7 +51,8 @@ class Subject:
     def scores(self, side: Side, images: Tensor, numbers: Sequence[int]) -> Scores:
         """Return the scores of images of a side after a change, as a run scores them."""
         noise = side.noise(self.conditions.seed, numbers, "score")
-        return score(self.regressor, images, noise, self.conditions.score_draws)
+        with contained("the defense"):
+            return score(self.regressor, images, noise, self.conditions.score_draws)
 
     def sweep(self, side: Side, eps_255: float) -> Sweep:
         """Return the attack on these images: prepared, fitted if need be, passed at eps 0.
@@ -69,7 +71,8 @@ class Subject:
             whole, _, _ = clean_scores(self.regressor, test, self.conditions, unseen)
             known = _by_image(test, whole) | known
         mos, logits = zip(*known.values(), strict=True)
-        attack = self.attack.prepare(Facts(list(known), mos, logits, self.sources))
+        with contained("the attack, being prepared,"):
+            attack = self.attack.prepare(Facts(list(known), mos, logits, self.sources))
         sweep = Sweep(attack, self.regressor, side, clean, self.conditions)
         sweep.make_ready(self.entry.data.train, eps_255)
         return sweep
@@ -100,7 +103,7 @@ def subjects(plan: Plan, models: Models) -> Iterator[Subject]:
 
 def untrained(entry: Entry) -> Regressor:
     """Return a defense without its weights, to check names before any training."""
-    with lent_rng():
+    with shielded(), lent_rng():
         return entry.chain.build(entry.training.backbone.build(with_weights=False))
 
 

@@ -77,7 +77,7 @@ def read_paper(text: str, shown: str) -> Paper:
     """
     try:
         document = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise ConfigError(f"{shown} is no valid YAML: {' '.join(str(e).split())}") from e
     if not isinstance(document, dict):
         raise ConfigError(f"{shown} must be a mapping of keys, found {type(document).__name__}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+from iqabench.containment import Surroundings, same
 
 
 class BrokenRuleError(AssertionError):
@@ -44,37 +46,6 @@ def asking(who: str, what: str) -> Iterator[None]:
         raise BrokenRuleError(f"{who} raised {type(e).__name__} in {what}: {e}") from e
 
 
-_GLOBALS: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
-    "torch's global random state": (torch.get_rng_state, torch.set_rng_state),
-    "numpy's global random state": (np.random.get_state, np.random.set_state),
-    "python's global random state": (random.getstate, random.setstate),
-    "torch's grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
-    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
-    "torch's deterministic mode": (
-        torch.are_deterministic_algorithms_enabled,
-        torch.use_deterministic_algorithms,
-    ),
-}
-"""What a component must leave alone: how it is read and put back."""
-
-
-class Surroundings:
-    """torch's, numpy's and python's global state at one moment."""
-
-    def __init__(self) -> None:
-        self._states = {name: read() for name, (read, _) in _GLOBALS.items()}
-
-    def changed(self) -> list[str]:
-        """Return what is different now."""
-        return [n for n, (read, _) in _GLOBALS.items() if not _same(self._states[n], read())]
-
-    def restore(self) -> None:
-        """Put everything back, so that one broken component does not disturb the next test."""
-        for name in self.changed():
-            _GLOBALS[name][1](self._states[name])
-
-
 class Network:
     """Everything in a network that a call must leave as it was."""
 
@@ -85,7 +56,7 @@ class Network:
     def changed(self) -> list[str]:
         """Return what is different now."""
         now = self._look()
-        names = [k for k in now if k not in self.before or not _same(self.before[k], now[k])]
+        names = [k for k in now if k not in self.before or not same(self.before[k], now[k])]
         return names + [f"{k} (gone)" for k in self.before if k not in now]
 
     def _look(self) -> dict[str, Any]:
@@ -157,13 +128,3 @@ def scrambled(seed: int) -> Iterator[None]:
         yield
     finally:
         around.restore()
-
-
-def _same(first: Any, second: Any) -> bool:
-    if isinstance(first, torch.Tensor):
-        return first.shape == second.shape and bool(torch.equal(first, second))
-    if isinstance(first, np.ndarray):
-        return np.array_equal(first, second)
-    if isinstance(first, tuple):
-        return len(first) == len(second) and all(map(_same, first, second))
-    return bool(first == second)
