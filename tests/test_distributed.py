@@ -6,7 +6,7 @@ import dataclasses
 import json
 import pickle
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,16 @@ from iqabench.planning import Plan, make_plan
 from iqabench.progress import Silent
 from iqabench.results import find_cells, read_cell
 from iqabench.running import Begun, Runner, Settled, Summary
+from iqabench.testing.rules import one_thread
 
 Happens = Callable[[int, Report], BaseException | Died | None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Jobs ask for one thread, in this very process; two of them sum floats in another order."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
