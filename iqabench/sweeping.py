@@ -17,11 +17,12 @@ from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Expectation, Regressor, Routed
 from iqabench.counting import Counted, Tally
 from iqabench.data import Side
+from iqabench.distances import Ruler
 from iqabench.environment import forget_peak, peak_memory_mb
 from iqabench.errors import BudgetError, CellError, SelfCheckError
 from iqabench.keeping import Keeper
 from iqabench.progress import Counter
-from iqabench.scoring import CellColumns, Scores, distances, score
+from iqabench.scoring import CellColumns, Scores, score
 from iqabench.visibility import Visibility
 
 VERSION = 2
@@ -74,17 +75,22 @@ class Move:
 
     Attributes:
         eps_255: The radius, in grey levels.
-        images: The clean images.
+        ruler: Measures how far from the clean images something is.
         mos: Their labels.
         numbers: Their places in the split.
         candidates: What came back on each route, ``own`` first.
     """
 
     eps_255: float
-    images: Tensor
+    ruler: Ruler
     mos: Tensor
     numbers: list[int]
     candidates: tuple[Tensor, ...]
+
+    @property
+    def images(self) -> Tensor:
+        """The clean images."""
+        return self.ruler.clean
 
 
 def routes(attack: Attack, regressor: Regressor, draws: int) -> dict[str, Regressor]:
@@ -250,14 +256,16 @@ class Sweep:
         for images, mos, numbers in self.side.batches(self.conditions.batch_size, among):
             images = images.to(self.conditions.device)
             mos = mos.to(self.conditions.device)
-            kept = images.clone()  # before the call: a sweep need not be lazy
+            kept = Ruler(images.clone())  # before the call: a sweep need not be lazy
+            last, version = eps_255[-1], images._version
             radii, noise = [e / 255 for e in eps_255], self._noise(numbers)
             results = [
                 self.attacks[name].sweep(target, images, mos, radii, noise)
                 for name, target in self.routes.items()
             ]
             for eps, *candidates in zip(eps_255, *results, strict=True):
-                if not torch.equal(images, kept):
+                written = images._version != version  # once all are made, look at the pixels too
+                if written or (eps == last and not torch.equal(images, kept.clean)):
                     raise CellError("the attack changed its input images in place")
                 yield Move(eps, kept, mos, numbers, tuple(candidates))
 
@@ -295,7 +303,7 @@ class Sweep:
                 except BudgetError as e:
                     outcome.error = e
                     return
-        outcome.columns.add(scores, scores_8bit, distances(images, adversarial, rounded))
+        outcome.columns.add(scores, scores_8bit, move.ruler(adversarial, rounded))
         if self.visibility is not None:
             outcome.columns.add_learned(self.visibility(images, adversarial))
         if len(candidates) > 1:
@@ -304,7 +312,7 @@ class Sweep:
     def _score_8bit(
         self, adversarial: Tensor, rounded: Tensor, scores: Scores, numbers: list[int]
     ) -> Scores:
-        if float((adversarial - rounded).abs().max()) <= budget.TOLERANCE:
+        if budget.largest_move(rounded, adversarial) <= budget.TOLERANCE:
             return scores  # on the grid already, as after one signed step: the same image
         return self._score(rounded, numbers)
 
@@ -327,7 +335,7 @@ def clean_scores(
         images = images.to(conditions.device)
         noise = side.noise(conditions.seed, numbers, "score")
         parts.append(score(regressor, images, noise, conditions.score_draws))
-        columns.add(parts[-1], parts[-1], distances(images, images, images))
+        columns.add(parts[-1], parts[-1], Ruler(images)(images, images))
         progress(numbers[-1] + 1, len(side))
     draws = [p.draws for p in parts if p.draws is not None]
     return (
