@@ -129,6 +129,7 @@ class Benchmark(BaseModel):
     attack_draws: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     device: str
+    speed: Literal["exact", "folded", "compiled"]
     recipes: dict[str, Recipe]
 
     def conditions(self, *specs: str) -> Conditions:

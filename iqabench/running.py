@@ -17,15 +17,17 @@ from iqabench.contracts.regressor import Regressor
 from iqabench.errors import OutputError, ResultsError, UsageError
 from iqabench.files import remove_leftovers
 from iqabench.keeping import Keeper, Saving, can_keep
+from iqabench.memory import Memory
 from iqabench.models import Models
 from iqabench.planning import Entry, Plan
 from iqabench.progress import Reporter
 from iqabench.records import NOTHING, Attacked, Recorder
 from iqabench.registry import Named
 from iqabench.results import CLEAN, find_cells, read_cell, read_columns
+from iqabench.routes import routes
 from iqabench.scoring import Scores
 from iqabench.seeding import exact_kernels
-from iqabench.sweeping import Conditions, Sweep, clean_scores, routes
+from iqabench.sweeping import Conditions, Sweep, clean_scores
 from iqabench.visibility import Visibility
 
 
@@ -112,9 +114,17 @@ class Runner:
                 _EntryRun(self, plan, entry, summary).execute()
         return summary
 
+    @cached_property
+    def memory(self) -> Memory:
+        """What the device was found to hold, for the whole run."""
+        return Memory(say=self.reporter.say)
+
     def models(self, plan: Plan) -> Models:
         """Return where trained regressors come from."""
-        return Models(self.store, self.device, self.reporter, plan.benchmark.attack_draws)
+        benchmark = plan.benchmark
+        return Models(
+            self.store, self.device, self.reporter, benchmark.attack_draws, benchmark.speed
+        )
 
     def _forget_failures(self, plan: Plan) -> None:
         """Remove the records of failed cells that this plan tries again."""
@@ -193,11 +203,13 @@ class _EntryRun:
             benchmark.attack_draws,
             benchmark.batch_size,
             self.runner.device,
+            self.runner.memory,
         )
 
     def _recorder(self, recipe_key: str, weights: str | None, draws: int) -> Recorder:
         runner = self.runner
-        return Recorder(runner.run, self.entry, recipe_key, weights, draws, runner.device)
+        speed = self.plan.benchmark.speed
+        return Recorder(runner.run, self.entry, recipe_key, weights, draws, runner.device, speed)
 
     def _clean(self, regressor: Regressor, recorder: Recorder) -> Scores:
         if recorder.finds(NOTHING, 0.0):

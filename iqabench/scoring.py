@@ -92,6 +92,12 @@ class CellColumns:
         for name, values in moved.items():
             self._extend(name, values)
 
+    def extend(self, later: CellColumns) -> None:
+        """Append the columns of a later batch."""
+        self._learned = later._learned
+        for name, values in later._values.items():
+            self._values.setdefault(name, []).extend(values)
+
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
