@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from subject import BATCH, regressor_of, side_of
 from timing import Row, at_most, main, race
@@ -16,20 +19,11 @@ def measure(repeats: int, *, images: int = BATCH, size: int = 224) -> list[Row]:
     noise = side.noise(0, range(images), "score")
     networks = {name: regressor_of(name, speed="exact") for name in ("resnet", "cprl")}
 
-    def score(name: str) -> None:
-        with torch.no_grad():
-            networks[name](pixels, noise)
-
-    seconds = race(
-        {
-            **{f"{name} score": lambda name=name: score(name) for name in networks},
-            **{
-                f"{name} gradient": lambda net=net: _gradient(net, pixels, noise)
-                for name, net in networks.items()
-            },
-        },
-        repeats,
-    )
+    contestants: dict[str, Callable[[], object]] = {}
+    for name, network in networks.items():
+        contestants[f"{name} score"] = partial(_score, network, pixels, noise)
+        contestants[f"{name} gradient"] = partial(_gradient, network, pixels, noise)
+    seconds = race(contestants, repeats)
     how = f"ResNet-18, {images} images, {size} px"
     return [
         at_most(
@@ -42,10 +36,15 @@ def measure(repeats: int, *, images: int = BATCH, size: int = 224) -> list[Row]:
     ]
 
 
+def _score(network: torch.nn.Module, images: torch.Tensor, noise: Noise) -> None:
+    with torch.no_grad():
+        network(images, noise)
+
+
 def _gradient(network: torch.nn.Module, images: torch.Tensor, noise: Noise) -> None:
     pixels = images.detach().requires_grad_()
     torch.autograd.grad(network(pixels, noise).sum(), pixels)
 
 
 if __name__ == "__main__":
-    main(measure, __doc__)
+    main(measure, __doc__, quick={"images": 2, "size": 96})

@@ -71,4 +71,4 @@ if __name__ == "__main__":
     if "--images" in sys.argv:
         sys.stdout.write(json.dumps(_peak(int(sys.argv[-1]))))
     else:
-        main(measure, __doc__, repeats=1)
+        main(measure, __doc__, quick={"few": 100, "many": 1000}, repeats=1)

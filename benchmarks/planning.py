@@ -94,4 +94,4 @@ def _home(folder: Path) -> DataHome:
 
 
 if __name__ == "__main__":
-    main(measure, __doc__, repeats=1)
+    main(measure, __doc__, quick={"cells": 5000}, repeats=1)

@@ -7,6 +7,7 @@ moreover checks budgets, scores 8-bit images and measures distances.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from rivals import loops
@@ -16,14 +17,15 @@ from torch import Tensor
 
 from iqabench.api import Regressor
 from iqabench.data import Side
+from iqabench.folding import Speed
 
 FGSM_EPS = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
 PGD_EPS = [1.0, 2.0, 4.0, 8.0]
-SPEEDS = ("exact", "folded")
+SPEEDS: tuple[Speed, ...] = ("exact", "folded")
 
 
 def measure(
-    repeats: int, *, images: int = 32, size: int = 224, backbone: str = "resnet18"
+    repeats: int, *, images: int = 16, size: int = 224, backbone: str = "resnet18"
 ) -> list[Row]:
     """Return the rows of both sweeps."""
     side = side_of(images, size)
@@ -34,7 +36,7 @@ def measure(
             "pgd:objective=reflect,steps=10",
             PGD_EPS,
             10,
-            _part(side, BATCH),
+            side_of(max(1, images // 2), size),
             backbone,
             max(1, repeats // 2),
         ),
@@ -57,13 +59,13 @@ def _contest(
     contestants: dict[str, Callable[[], object]] = {}
     rivals = loops(plain, images, side.mos, BATCH, steps)
     for name, loop in rivals.items():
-        contestants[name] = lambda name=name, loop=loop: scores.update({name: loop(radii)})
+        contestants[name] = partial(_note, scores, name, partial(loop, radii))
     for speed in SPEEDS:
         ours = regressor_of("resnet", backbone, speed)
-        contestants[speed] = lambda speed=speed, ours=ours: scores.update(
-            {speed: _ours(ours, side, spec, eps_255)}
+        contestants[speed] = partial(
+            _note, scores, speed, partial(_ours, ours, side, spec, eps_255)
         )
-        contestants[f"bound {speed}"] = lambda ours=ours: _bare(ours, images, len(eps_255), steps)
+        contestants[f"bound {speed}"] = partial(_bare, ours, images, len(eps_255), steps)
     seconds = race(contestants, repeats)
     how = f"{len(side)} images, {side.geometry.crop} px, batches of {BATCH}"
     return [
@@ -87,15 +89,15 @@ def _ratios(
 
 
 def _shares(what: str, seconds: dict[str, float], how: str) -> list[Row]:
-    return [
-        at_least(
-            f"{what}, {speed}, over the bare network",
-            0.9,
-            seconds[f"bound {speed}"] / seconds[speed],
-            f"the same passes without a harness; {how}",
-        )
-        for speed in SPEEDS
-    ]
+    rows = []
+    for speed in SPEEDS:
+        share = seconds[f"bound {speed}"] / seconds[speed]
+        bare = f"the same passes without a harness; {how}"
+        rows += [
+            at_least(f"{what}, {speed}, share of the bound", 0.9, share, bare),
+            at_most(f"{what}, {speed}, harness overhead", 5, 100 * (1 - share), bare, "%"),
+        ]
+    return rows
 
 
 def _differences(what: str, steps: int, scores: dict[str, Tensor], rivals: list[str]) -> list[Row]:
@@ -116,6 +118,10 @@ def _differences(what: str, steps: int, scores: dict[str, Tensor], rivals: list[
     return rows
 
 
+def _note(scores: dict[str, Tensor], name: str, loop: Callable[[], Tensor]) -> None:
+    scores[name] = loop()
+
+
 def _ours(regressor: Regressor, side: Side, spec: str, eps_255: list[float]) -> Tensor:
     sweep = sweep_of(spec, regressor, side)
     found = run(sweep, eps_255)
@@ -126,7 +132,8 @@ def _ours(regressor: Regressor, side: Side, spec: str, eps_255: list[float]) -> 
 def _bare(regressor: Regressor, images: Tensor, radii: int, steps: int) -> None:
     """Make the passes of a sweep: clean scores, gradients, values of ends, scores."""
     gradients, forwards = (radii * steps, 1 + 2 * radii) if steps else (1, 1 + radii)
-    for batch in images.split(BATCH):
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
         for _ in range(gradients):
             pixels = batch.detach().requires_grad_()
             torch.autograd.grad(regressor(pixels).sum(), pixels)
@@ -135,9 +142,5 @@ def _bare(regressor: Regressor, images: Tensor, radii: int, steps: int) -> None:
                 regressor(batch)
 
 
-def _part(side: Side, count: int) -> Side:
-    return side if len(side) <= count else side_of(count, side.geometry.crop)
-
-
 if __name__ == "__main__":
-    main(measure, __doc__)
+    main(measure, __doc__, quick={"images": 4, "size": 96})

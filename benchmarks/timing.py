@@ -65,17 +65,32 @@ def race(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dict[
     return best
 
 
-def main(measure: Callable[[int], list[Row]], about: str | None, repeats: int = 3) -> None:
-    """Run one benchmark as a command: a table for people, or one JSON document."""
+def main(
+    measure: Callable[..., list[Row]],
+    about: str | None,
+    *,
+    quick: Mapping[str, object],
+    repeats: int = 3,
+) -> None:
+    """Run one benchmark as a command: a table for people, or one JSON document.
+
+    Args:
+        measure: Takes the rounds and sizes, returns the rows.
+        about: Help text.
+        quick: Sizes for ``--quick``.
+        repeats: Rounds, unless ``--repeats`` says so.
+    """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (1)")
     parser.add_argument("--repeats", type=int, default=repeats, help=f"rounds ({repeats})")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows = measure(arguments.repeats)
+    before = machine()
+    rows = measure(arguments.repeats, **(quick if arguments.quick else {}))
     if arguments.json:
-        document = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+        document = {"machine": before, "rows": [asdict(row) for row in rows]}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         sys.stdout.write(table(rows))
