@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -56,9 +57,9 @@ def quicken(regressor: Regressor, speed: Speed, crop: int) -> str | None:
 
 def _probe(regressor: Regressor, crop: int) -> tuple[Tensor, Tensor]:
     """Return scores and logits of images that are noise."""
-    parameter = next(regressor.parameters(), torch.zeros(0))
+    like = next(chain(regressor.parameters(), regressor.buffers()), torch.zeros(0))
     noise = Noise(0, tuple(f"probe{i}" for i in range(_IMAGES)), scope="probe")
-    images = noise.uniform("pixels", (3, crop, crop), like=parameter.new_zeros(0).float())
+    images = noise.uniform("pixels", (3, crop, crop), like=like.new_zeros(0).float())
     with torch.no_grad():
         return scores_and_logits(regressor, images, noise)
 
