@@ -135,6 +135,7 @@ class Benchmark(BaseModel):
     batch_size: int = Field(ge=1)
     cell_timeout: float | None = Field(gt=0, allow_inf_nan=False)
     device: str
+    speed: Literal["exact", "folded", "compiled"]
     recipes: dict[str, Recipe]
 
     def conditions(self, *specs: str) -> Conditions:

@@ -21,6 +21,7 @@ from iqabench.pixels import VERSION as PIXELS_VERSION
 from iqabench.pixels import Pixels, cache_folder, hash_images, open_pixels
 from iqabench.progress import Reporter
 from iqabench.registry import DATASETS, Named
+from iqabench.resident import Residence
 from iqabench.specs import parse
 from iqabench.splits import Split, load_split, make_split
 
@@ -143,6 +144,21 @@ class Side:
             numbers = list(chosen[start : start + size])
             images = self.pixels.centre_crops(numbers, self.geometry.crop)
             yield images, self.mos[numbers], numbers
+
+    def batch(self, numbers: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return (images, mos) on a device: centre crops on the 8-bit grid.
+
+        A GPU keeps all crops as bytes once asked, where they fit.
+        """
+        kept = self._resident.on(device, self.pixels, self.geometry.crop)
+        if kept is not None:
+            return kept.batch(numbers), self.mos[list(numbers)].to(device)
+        images = self.pixels.centre_crops(numbers, self.geometry.crop)
+        return images.to(device), self.mos[list(numbers)].to(device)
+
+    @cached_property
+    def _resident(self) -> Residence:
+        return Residence()
 
     def noise(self, seed: int, numbers: Sequence[int], scope: str) -> Noise:
         """Return the noise of a batch of these images."""

@@ -115,7 +115,7 @@ class _Speed:
         return images * (self._on_all_routes(attack, once, passes.forwards, radii) + scoring)
 
     def _on_all_routes(self, attack: Attack, once: float, values: float, radii: int) -> float:
-        """Return the seconds per image of an attack on every route (``sweeping.routes``)."""
+        """Return the seconds per image of an attack on every route (``routes.routes``)."""
         if attack.access != "white-box":
             return self._attack_draws * once
         ways = 1 + self.stochastic + self.surrogates

@@ -9,10 +9,11 @@ import torch
 
 from iqabench.chains import Chain
 from iqabench.checkpoints import Checkpoint
-from iqabench.containment import contained
+from iqabench.containment import contained, shielded
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.environment import settle
+from iqabench.folding import Speed, quicken
 from iqabench.planning import Entry
 from iqabench.progress import Reporter
 from iqabench.seeding import lent_rng, seed_torch
@@ -28,12 +29,14 @@ class Models:
         device: Where networks run.
         reporter: For progress of trainings.
         attack_draws: Passes averaged when a stochastic regressor is a transfer source.
+        speed: What may be done to a network to make it faster; see ``folding.quicken``.
     """
 
     store: Path
     device: torch.device
     reporter: Reporter
     attack_draws: int
+    speed: Speed = "exact"
 
     def checkpoint(self, training: Training) -> Checkpoint:
         """Return the checkpoint of a training; see ``find_or_train``."""
@@ -46,7 +49,12 @@ class Models:
             with lent_rng():
                 seed_torch("wrap", training.seed)
                 whole = chain.wrap_trained(trained)
-        return settle(whole.eval().requires_grad_(False), self.device)
+        settled = settle(whole.eval().requires_grad_(False), self.device)
+        with shielded():  # compiling and warming up may draw random numbers
+            why = quicken(settled, self.speed, training.recipe.crop)
+        if why is not None:
+            self.reporter.say(f"speed {self.speed}: {chain.label}: {why}")
+        return settled
 
     def sources(self, entry: Entry, attack: Attack) -> dict[str, tuple[str, Regressor]]:
         """Train or find the defenses that a transfer attack starts from, with their hashes."""

@@ -66,17 +66,30 @@ class Pixels:
 
     def centre_crops(self, numbers: Sequence[int], crop: int) -> Tensor:
         """Return the centre squares as ``(N, 3, crop, crop)`` in ``[0, 1]``, on the 8-bit grid."""
+        return _to_images(self.centre_bytes(numbers, crop))
+
+    def centre_bytes(self, numbers: Sequence[int], crop: int) -> NDArray[np.uint8]:
+        """Return the centre squares as they are stored, ``(N, crop, crop, 3)``."""
         shapes = [self.shapes[i] for i in numbers]
-        return self.crops(numbers, crop, [((h - crop) // 2, (w - crop) // 2) for h, w in shapes])
+        return self._cut(numbers, crop, [((h - crop) // 2, (w - crop) // 2) for h, w in shapes])
 
     def crops(
         self, numbers: Sequence[int], crop: int, corners: Sequence[tuple[int, int]]
     ) -> Tensor:
         """Return squares with the given upper left corners; see ``centre_crops``."""
+        return _to_images(self._cut(numbers, crop, corners))
+
+    def _cut(
+        self, numbers: Sequence[int], crop: int, corners: Sequence[tuple[int, int]]
+    ) -> NDArray[np.uint8]:
         out = np.empty((len(numbers), crop, crop, 3), np.uint8)
         for row, number, (top, left) in zip(out, numbers, corners, strict=True):
             row[...] = self.image(number)[top : top + crop, left : left + crop]
-        return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous().float() / 255
+        return out
+
+
+def _to_images(squares: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
 def hash_images(paths: Sequence[Path], on_progress: Progress | None = None) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from iqabench.contracts.attack import Attack
 from iqabench.environment import environment
 from iqabench.errors import one_line
+from iqabench.folding import Speed
 from iqabench.keeping import whole
 from iqabench.metrics import agreement
 from iqabench.planning import Entry
@@ -89,6 +90,7 @@ class Recorder:
         weights_sha256: Hash of its weights; None if training failed.
         score_draws: Passes averaged per score: 1 for a deterministic regressor.
         device: Where it ran.
+        speed: What was done to the network to make it faster.
     """
 
     run: Path
@@ -97,10 +99,12 @@ class Recorder:
     weights_sha256: str | None
     score_draws: int
     device: torch.device
+    speed: Speed = "exact"
 
     def cell(self, attacked: Attacked, eps_255: float) -> dict[str, Any]:
         """Return everything that can change a cell's numbers; ``docs/results-format.md``."""
         entry = self.entry
+        quickened = {} if self.speed == "exact" else {"speed": self.speed}
         return {
             "core": VERSION,
             "dataset": entry.data.describe(),
@@ -109,6 +113,7 @@ class Recorder:
                 "spec": entry.chain.canonical,
                 "components": entry.chain.identities,
                 "weights_sha256": self.weights_sha256,
+                **quickened,
             },
             "attack": attacked.key,
             "eps_255": float(eps_255),

@@ -15,6 +15,7 @@ import types
 import typing
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -56,12 +57,12 @@ class Named(Generic[C]):
     name: str
     identity: str
 
-    @property
+    @cached_property
     def canonical(self) -> str:
         """The spec with every default filled in; this is what is hashed."""
         return format_part(self.name, self.component.parameters())
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The spec with only what differs from the defaults; this is what people read."""
         defaults = {f.name: f.default for f in self.component.parameter_fields()}

@@ -14,6 +14,7 @@ from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import DataError, ResultsError
 from iqabench.keeping import file_of, read_png
+from iqabench.memory import Memory
 from iqabench.metrics import agreement
 from iqabench.models import Models
 from iqabench.planning import Entry, Plan
@@ -153,11 +154,12 @@ def rescore(
         CellError: A training failed, or a score is not finite.
         OutputError: A kept image is missing or damaged.
     """
+    memory = Memory(say=reporter.say)
     for entry in plan.entries:
         checkpoint = models.checkpoint(entry.training)
         weights = checkpoint.card()["weights_sha256"]
         regressor = models.defended(entry.chain, entry.training, checkpoint)
-        scorer = _Scorer(regressor, entry.seed, plan, models.device)
+        scorer = _Scorer(regressor, entry.seed, plan, models.device, memory)
         ours = [one for one in kept if one.dataset == entry.data.name]
         progress = reporter.counter(f"scoring kept images by {entry.shown}")
         for number, one in enumerate(ours, 1):
@@ -173,14 +175,17 @@ class _Scorer:
     seed: int
     plan: Plan
     device: torch.device
+    memory: Memory
 
     def scores(self, kept: Kept, files: Sequence[Path]) -> Scores:
         """Return the scores of files, with the noise that a run scores the same images with."""
         size, draws = self.plan.benchmark.batch_size, self.plan.benchmark.score_draws
-        parts = []
-        for start in range(0, len(files), size):
-            pixels = np.stack([read_png(path) for path in files[start : start + size]])
+
+        def work(numbers: list[int]) -> Scores:
+            pixels = np.stack([read_png(files[number]) for number in numbers])
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-            noise = Noise(self.seed, kept.image_ids[start : start + size], scope="score")
-            parts.append(score(self.regressor, images.to(self.device), noise, draws))
+            noise = Noise(self.seed, tuple(kept.image_ids[n] for n in numbers), scope="score")
+            return score(self.regressor, images.to(self.device), noise, draws)
+
+        parts = list(self.memory.batches(range(len(files)), size, work))
         return Scores(torch.cat([p.scores for p in parts]), torch.cat([p.logits for p in parts]))

@@ -19,15 +19,17 @@ from iqabench.contracts.regressor import Regressor
 from iqabench.errors import OutputError, ResultsError, UsageError
 from iqabench.files import remove_leftovers
 from iqabench.keeping import Keeper, Saving, can_keep
+from iqabench.memory import Memory
 from iqabench.models import Models
 from iqabench.planning import Entry, Plan
 from iqabench.progress import Reporter
 from iqabench.records import NOTHING, Attacked, Recorder
 from iqabench.registry import Named
 from iqabench.results import CLEAN, CellRecord, find_cells, read_cell, read_columns
+from iqabench.routes import routes
 from iqabench.scoring import Scores
 from iqabench.seeding import exact_kernels
-from iqabench.sweeping import Conditions, Outcome, Sweep, clean_scores, routes
+from iqabench.sweeping import Conditions, Outcome, Sweep, clean_scores
 from iqabench.timeouts import can_interrupt, within
 from iqabench.visibility import Visibility
 
@@ -170,9 +172,17 @@ class Runner:
         """
         return _EntryRun(self, plan, entry, leave).steps()
 
+    @cached_property
+    def memory(self) -> Memory:
+        """What the device was found to hold, for the whole run."""
+        return Memory(say=self.reporter.say)
+
     def models(self, plan: Plan) -> Models:
         """Return where trained regressors come from."""
-        return Models(self.store, self.device, self.reporter, plan.benchmark.attack_draws)
+        benchmark = plan.benchmark
+        return Models(
+            self.store, self.device, self.reporter, benchmark.attack_draws, benchmark.speed
+        )
 
 
 def prepare(run: Path, plan: Plan, reporter: Reporter) -> None:
@@ -277,11 +287,13 @@ class _EntryRun:
             benchmark.attack_draws,
             benchmark.batch_size,
             self.runner.device,
+            self.runner.memory,
         )
 
     def _recorder(self, recipe_key: str, weights: str | None, draws: int) -> Recorder:
         runner = self.runner
-        return Recorder(runner.run, self.entry, recipe_key, weights, draws, runner.device)
+        speed = self.plan.benchmark.speed
+        return Recorder(runner.run, self.entry, recipe_key, weights, draws, runner.device, speed)
 
     def _clean(self, regressor: Regressor, recorder: Recorder) -> tuple[Scores, bool]:
         """Return the clean scores, and whether they were there already."""

@@ -1,4 +1,4 @@
-"""Scores of clean and attacked images, and how far the attacked ones moved."""
+"""Scores of clean and attacked images, and the per-image columns of a cell."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor, scores_and_logits
+from iqabench.distances import Distances
 from iqabench.errors import CellError
 from iqabench.results import Columns, finite_or_none
 
-SSIM_WINDOW = 11
 NONADAPTIVE = "_nonadaptive"
 """Suffix of the columns of an attack that took the regressor's own gradient alone."""
 
@@ -61,56 +61,6 @@ def _checked(values: Tensor, count: int) -> Tensor:
     return values.detach().float().cpu()
 
 
-@dataclass(frozen=True)
-class Distances:
-    """How far attacked images are from the clean ones, per image, on the CPU.
-
-    Attributes:
-        linf_255: Largest move of a pixel, in grey levels.
-        linf_8bit_255: The same after rounding to 8 bits; NaN where that was not asked for.
-        l2: Euclidean norm of the move on the ``[0, 1]`` scale.
-        psnr: Decibels, infinite where nothing moved.
-        ssim: Structural similarity of the luminance (Wang et al. 2004), 11 x 11 Gaussian window.
-    """
-
-    linf_255: Tensor
-    linf_8bit_255: Tensor
-    l2: Tensor
-    psnr: Tensor
-    ssim: Tensor
-
-
-@torch.no_grad()
-def distances(clean: Tensor, adversarial: Tensor, rounded: Tensor | None) -> Distances:
-    """Return the distances of a batch; ``rounded`` are the attacked images after 8 bits."""
-    move = (adversarial - clean).flatten(1)
-    mse = move.square().mean(1)
-    largest = move.abs().amax(1) * 255
-    return Distances(
-        linf_255=largest.cpu(),
-        linf_8bit_255=(
-            torch.full_like(largest, math.nan)
-            if rounded is None
-            else ((rounded - clean).flatten(1).abs().amax(1) * 255).round()
-        ).cpu(),
-        l2=move.norm(dim=1).cpu(),
-        psnr=(-10 * torch.log10(mse)).cpu(),
-        ssim=_ssim(clean, adversarial).cpu(),
-    )
-
-
-def _ssim(clean: Tensor, adversarial: Tensor) -> Tensor:
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    if min(clean.shape[2:]) < SSIM_WINDOW:
-        return torch.full((len(clean),), math.nan)
-    weights = clean.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    first, second = ((x * weights).sum(1, keepdim=True) for x in (adversarial, clean))
-    value = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none")
-    assert isinstance(value, Tensor)
-    return value.reshape(-1)
-
-
 class CellColumns:
     """Collects the per-image columns of one cell, batch by batch."""
 
@@ -141,6 +91,12 @@ class CellColumns:
         self._learned = tuple(moved)
         for name, values in moved.items():
             self._extend(name, values)
+
+    def extend(self, later: CellColumns) -> None:
+        """Append the columns of a later batch."""
+        self._learned = later._learned
+        for name, values in later._values.items():
+            self._values.setdefault(name, []).extend(values)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values

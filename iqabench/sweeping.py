@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,24 +16,24 @@ from iqabench.containment import contained
 from iqabench.contracts.ascent import best_of
 from iqabench.contracts.attack import Attack, AttackBatch
 from iqabench.contracts.noise import Noise
-from iqabench.contracts.regressor import Expectation, Regressor, Routed
+from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.counting import Counted, Tally
 from iqabench.data import Side
+from iqabench.distances import Distances, Ruler
 from iqabench.environment import forget_peak, peak_memory_mb
 from iqabench.errors import BudgetError, CellError, SelfCheckError
 from iqabench.keeping import Keeper
+from iqabench.memory import Memory
 from iqabench.progress import Counter
-from iqabench.scoring import CellColumns, Scores, distances, score
+from iqabench.routes import OWN, routes
+from iqabench.scoring import CellColumns, Scores, score
 from iqabench.visibility import Visibility
 
+T = TypeVar("T")
 VERSION = 2
 """Raise it when the harness (steps, objectives, scoring) would give a cell other numbers."""
 SELF_CHECK = 1e-6
 """How far scores at eps 0 may be from the clean ones (batch shapes may differ)."""
-OWN = "own"
-"""The route of an attacker who takes a defense as it is: its own gradient, of one draw."""
-EXPECTATION = "expectation"
-"""The route through the mean over draws of a stochastic defense (EOT)."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Conditions:
         seed: Seed of the cell.
         score_draws: Passes averaged when a stochastic regressor is scored.
         attack_draws: Passes averaged when it is attacked.
-        batch_size: Images per pass.
+        batch_size: Images per pass, if memory allows.
         device: Where the regressor is.
+        memory: What the device was found to hold.
     """
 
     seed: int
@@ -52,6 +54,7 @@ class Conditions:
     attack_draws: int
     batch_size: int
     device: torch.device
+    memory: Memory = field(default_factory=Memory, compare=False)
 
 
 @dataclass
@@ -75,42 +78,48 @@ class Move:
 
     Attributes:
         eps_255: The radius, in grey levels.
-        images: The clean images.
+        ruler: Measures how far from the clean images something is.
         mos: Their labels.
         numbers: Their places in the split.
         candidates: What came back on each route, ``own`` first.
     """
 
     eps_255: float
-    images: Tensor
+    ruler: Ruler
     mos: Tensor
     numbers: list[int]
     candidates: tuple[Tensor, ...]
 
+    @property
+    def images(self) -> Tensor:
+        """The clean images."""
+        return self.ruler.clean
 
-def routes(attack: Attack, regressor: Regressor, draws: int) -> dict[str, Regressor]:
-    """Return the ways to a regressor's gradient that an attack goes, by name.
 
-    A white-box attack takes all that a defense declares: its own gradient, the expectation over
-    draws, and its surrogates with the real values. Others see the values alone.
+@dataclass(frozen=True)
+class _Taken:
+    """What became of one batch at one radius: columns, and images to keep; or an error.
 
-    Args:
-        attack: Its ``access`` decides.
-        regressor: The defended regressor.
-        draws: Passes averaged for a stochastic one.
+    It holds no image that nobody wants: those of all radii would be alive at once.
     """
-    if attack.access != "white-box":
-        return {OWN: Expectation(regressor, draws=draws) if regressor.stochastic else regressor}
-    return gradient_routes(regressor, draws)
 
+    eps_255: float
+    columns: CellColumns = field(default_factory=CellColumns)
+    keep: tuple[Tensor, Tensor, list[int]] | None = None
+    error: BudgetError | None = None
 
-def gradient_routes(regressor: Regressor, draws: int) -> dict[str, Regressor]:
-    """Return every way to a regressor's gradient, by name; see ``routes``."""
-    real = Expectation(regressor, draws=draws) if regressor.stochastic else regressor
-    found = {OWN: regressor, **{n: Routed(real, s) for n, s in real.surrogates().items()}}
-    if regressor.stochastic:
-        found |= {OWN: Expectation(regressor, draws=1), EXPECTATION: real}
-    return found
+    def add_to(self, outcome: Outcome) -> None:
+        """Append it to the outcome of its radius, and keep the images that are wanted."""
+        outcome.error = outcome.error or self.error
+        if outcome.error is not None:
+            return
+        try:
+            if outcome.keeper is not None and self.keep is not None:
+                outcome.keeper.keep(*self.keep)
+        except BudgetError as e:
+            outcome.error = e
+        else:
+            outcome.columns.extend(self.columns)
 
 
 @dataclass
@@ -154,11 +163,19 @@ class Sweep:
         """
         with contained("the attack"):
             if self.attack.needs_fit:
-                batches = FittingBatches(train, self.conditions)
-                noise = Noise(self.conditions.seed, ("fit",), scope="fit")
                 for name, target in self.routes.items():
-                    self.attacks[name] = self.attack.fit(target, batches, eps_255 / 255, noise)
+                    self.attacks[name] = self._fitted(target, train, eps_255)
             self.self_check()
+
+    def _fitted(self, target: Regressor, train: Side, eps_255: float) -> Attack:
+        conditions = self.conditions
+        noise = Noise(conditions.seed, ("fit",), scope="fit")
+
+        def fit(size: int) -> Attack:
+            batches = FittingBatches(train, replace(conditions, batch_size=size))
+            return self.attack.fit(target, batches, eps_255 / 255, noise)
+
+        return conditions.memory.whole(conditions.batch_size, fit)
 
     def self_check(self) -> None:
         """Attack one batch at eps 0, which must give the clean scores back.
@@ -169,8 +186,12 @@ class Sweep:
         """
         if self.attack.threat_model != "linf":
             return
-        images, mos, numbers = next(self.side.batches(self.conditions.batch_size))
-        images, mos = images.to(self.conditions.device), mos.to(self.conditions.device)
+        first = range(min(len(self.side), self.conditions.batch_size))
+        for _ in self._over(first, self._check_unmoved):
+            pass
+
+    def _check_unmoved(self, numbers: list[int]) -> None:
+        images, mos = self.side.batch(numbers, self.conditions.device)
         attack, target = self.attacks[OWN], self.routes[OWN]
         attacked = attack.perturb(target, images, mos, 0.0, self._noise(numbers))
         unmoved = budget.check(images, attacked, eps=0.0)
@@ -222,13 +243,13 @@ class Sweep:
             BudgetError: The attack left the ball or the pixel range.
             CellError: It changed its input images, or what all code shares.
         """
-        moves = self._moves([eps_255], among)
-        while True:
+
+        def work(numbers: list[int]) -> tuple[Tensor, Tensor, list[int]]:
             with contained("the attack"):
-                if (move := next(moves, None)) is None:
-                    return
-                best = self._best(move, self._checked(move))
-            yield move.images, best, move.numbers
+                (move,) = self._moves([eps_255], numbers)
+                return move.images, self._best(move, self._checked(move)), numbers
+
+        yield from self._over(range(len(self.side)) if among is None else among, work)
 
     def cost(self, eps_255: Sequence[float]) -> dict[str, object]:
         """Return passes per image, queries, seconds and memory of the last run."""
@@ -244,30 +265,37 @@ class Sweep:
         }
 
     def _run(self, outcomes: dict[float, Outcome], progress: Counter) -> None:
-        *_, last = outcomes
-        for move in self._moves(list(outcomes)):
-            outcome = outcomes[move.eps_255]
-            if outcome.error is None:
-                self._take(outcome, move)
-            if move.eps_255 == last:
-                progress(move.numbers[-1] + 1, len(self.side))
+        def work(numbers: list[int]) -> tuple[list[_Taken], int]:
+            found = []
+            for move in self._moves(list(outcomes), numbers):
+                outcome = outcomes[move.eps_255]
+                if outcome.error is None:
+                    found.append(self._take(move, keeping=outcome.keeper is not None))
+            return found, numbers[-1]
 
-    def _moves(
-        self, eps_255: Sequence[float], among: Sequence[int] | None = None
-    ) -> Iterator[Move]:
-        for images, mos, numbers in self.side.batches(self.conditions.batch_size, among):
-            images = images.to(self.conditions.device)
-            mos = mos.to(self.conditions.device)
-            kept = images.clone()  # before the call: a sweep need not be lazy
-            radii, noise = [e / 255 for e in eps_255], self._noise(numbers)
-            results = [
-                self.attacks[name].sweep(target, images, mos, radii, noise)
-                for name, target in self.routes.items()
-            ]
-            for eps, *candidates in zip(eps_255, *results, strict=True):
-                if not torch.equal(images, kept):
-                    raise CellError("the attack changed its input images in place")
-                yield Move(eps, kept, mos, numbers, tuple(candidates))
+        for batch, last in self._over(range(len(self.side)), work):
+            for taken in batch:
+                taken.add_to(outcomes[taken.eps_255])
+            progress(last + 1, len(self.side))
+
+    def _over(self, numbers: Sequence[int], work: Callable[[list[int]], T]) -> Iterator[T]:
+        return self.conditions.memory.batches(numbers, self.conditions.batch_size, work)
+
+    def _moves(self, eps_255: Sequence[float], numbers: list[int]) -> Iterator[Move]:
+        """Yield what the attack makes of one batch, radius after radius."""
+        images, mos = self.side.batch(numbers, self.conditions.device)
+        kept = Ruler(images.clone())  # before the call: a sweep need not be lazy
+        last, version = eps_255[-1], images._version
+        radii, noise = [e / 255 for e in eps_255], self._noise(numbers)
+        results = [
+            self.attacks[name].sweep(target, images, mos, radii, noise)
+            for name, target in self.routes.items()
+        ]
+        for eps, *candidates in zip(eps_255, *results, strict=True):
+            written = images._version != version  # once all are made, look at the pixels too
+            if written or (eps == last and not torch.equal(images, kept.clean)):
+                raise CellError("the attack changed its input images in place")
+            yield Move(eps, kept, mos, numbers, tuple(candidates))
 
     def _checked(self, move: Move) -> list[Tensor]:
         """Return the candidates, none of which breaks the budget."""
@@ -284,35 +312,32 @@ class Sweep:
         goal = self.attack.goal(self.real, move.images, move.mos, noise)
         return best_of(goal, self.real, candidates, noise)
 
-    def _take(self, outcome: Outcome, move: Move) -> None:
+    def _take(self, move: Move, *, keeping: bool) -> _Taken:
+        """Return what becomes of a batch at one radius; nothing is kept of it here."""
         try:
             candidates = self._checked(move)
         except BudgetError as e:
-            outcome.error = e
-            return
-        images, numbers = move.images, move.numbers
+            return _Taken(move.eps_255, error=e)
+        numbers = move.numbers
         adversarial = self._best(move, candidates)
         scores = self._score(adversarial, numbers)
         scores_8bit = rounded = None
         if float(move.eps_255).is_integer():  # 8-bit images cannot use up any other radius
             rounded = budget.round_to_8bit(adversarial)
             scores_8bit = self._score_8bit(adversarial, rounded, scores, numbers)
-            if outcome.keeper is not None:
-                try:
-                    outcome.keeper.keep(images, rounded, numbers)
-                except BudgetError as e:
-                    outcome.error = e
-                    return
-        outcome.columns.add(scores, scores_8bit, distances(images, adversarial, rounded))
+        columns = CellColumns()
+        columns.add(scores, scores_8bit, move.ruler(adversarial, rounded))
         if self.visibility is not None:
-            outcome.columns.add_learned(self.visibility(images, adversarial))
+            columns.add_learned(self.visibility(move.images, adversarial))
         if len(candidates) > 1:
-            outcome.columns.add_nonadaptive(self._score(candidates[0], numbers))
+            columns.add_nonadaptive(self._score(candidates[0], numbers))
+        keep = (move.images, rounded, numbers) if keeping and rounded is not None else None
+        return _Taken(move.eps_255, columns, keep)
 
     def _score_8bit(
         self, adversarial: Tensor, rounded: Tensor, scores: Scores, numbers: list[int]
     ) -> Scores:
-        if float((adversarial - rounded).abs().max()) <= budget.TOLERANCE:
+        if budget.largest_move(rounded, adversarial) <= budget.TOLERANCE:
             return scores  # on the grid already, as after one signed step: the same image
         return self._score(rounded, numbers)
 
@@ -329,15 +354,21 @@ def clean_scores(
 ) -> tuple[Scores, CellColumns, float]:
     """Return the clean scores of a side, their columns, and the seconds they took."""
     began = time.perf_counter()
-    parts: list[Scores] = []
     columns = CellColumns()
+
+    def work(numbers: list[int]) -> tuple[Scores, Distances, int]:
+        images, _ = side.batch(numbers, conditions.device)
+        noise = side.noise(conditions.seed, numbers, "score")
+        scores = score(regressor, images, noise, conditions.score_draws)
+        return scores, Ruler(images)(images, images), numbers[-1]
+
+    parts: list[Scores] = []
+    every = range(len(side))
     with contained("the defense"):
-        for images, _, numbers in side.batches(conditions.batch_size):
-            images = images.to(conditions.device)
-            noise = side.noise(conditions.seed, numbers, "score")
-            parts.append(score(regressor, images, noise, conditions.score_draws))
-            columns.add(parts[-1], parts[-1], distances(images, images, images))
-            progress(numbers[-1] + 1, len(side))
+        for scores, unmoved, last in conditions.memory.batches(every, conditions.batch_size, work):
+            parts.append(scores)
+            columns.add(scores, scores, unmoved)
+            progress(last + 1, len(side))
     draws = [p.draws for p in parts if p.draws is not None]
     return (
         Scores(
@@ -365,9 +396,7 @@ class FittingBatches:
     def __iter__(self) -> Iterator[AttackBatch]:
         """Yield the batches in order."""
         conditions = self.conditions
-        for images, mos, numbers in self.side.batches(conditions.batch_size):
-            yield AttackBatch(
-                images.to(conditions.device),
-                mos.to(conditions.device),
-                self.side.noise(conditions.seed, numbers, "fit"),
-            )
+        for start in range(0, len(self.side), conditions.batch_size):
+            numbers = list(range(start, min(start + conditions.batch_size, len(self.side))))
+            images, mos = self.side.batch(numbers, conditions.device)
+            yield AttackBatch(images, mos, self.side.noise(conditions.seed, numbers, "fit"))

@@ -292,6 +292,7 @@ _ENTRY_DETAILS: tuple[tuple[bool, Callable[[Entry], str]], ...] = (
     (False, lambda e: str(e.about["recipe_key"])[:6]),
     (False, lambda e: str(e.identity["defense"]["weights_sha256"])[:6]),
     (False, lambda e: f"{e.identity['score_draws']} draws"),
+    (True, lambda e: str(e.identity["defense"].get("speed", "exact"))),
     (False, lambda e: e.cells[0].record.key[:6]),
 )
 """What tells equal labels apart: always shown where it differs, or only while still needed."""

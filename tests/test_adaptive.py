@@ -24,7 +24,8 @@ from iqabench.api import (
     pixel_gradient,
 )
 from iqabench.planning import attack
-from iqabench.sweeping import EXPECTATION, OWN, Conditions, Sweep, clean_scores, routes
+from iqabench.routes import EXPECTATION, OWN, routes
+from iqabench.sweeping import Conditions, Sweep, clean_scores
 
 IMAGES = grid_images()
 

@@ -15,8 +15,8 @@ from iqabench.contracts.attack import Attack
 from iqabench.contracts.dataset import Dataset
 from iqabench.contracts.defense import Defense, Wrapper
 from iqabench.registry import Registry, parameter_types
+from iqabench.routes import gradient_routes
 from iqabench.seeding import lent_rng
-from iqabench.sweeping import gradient_routes
 
 SMALL = "demo_net"
 

@@ -147,7 +147,7 @@ def prepare(
     if len(labels) > most:
         fits = "one defense fits" if most == 1 else f"{most} defenses fit"
         raise ConfigError(f"{fits} into this figure, found {len(labels)}: {', '.join(labels)}")
-    models = Models(home.store, device, reporter, benchmark.attack_draws)
+    models = Models(home.store, device, reporter, benchmark.attack_draws, benchmark.speed)
     return Setting(plan, models, reporter, arguments.out, arguments.json)
 
 

@@ -46,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
     datasets = list(dict.fromkeys(one.dataset for one in kept))
     plan = make_plan(benchmark, datasets, home, split=arguments.split)
     check_fits(kept, plan)
-    models = Models(home.store, device, reporter, benchmark.attack_draws)
+    models = Models(home.store, device, reporter, benchmark.attack_draws, benchmark.speed)
     try:
         plan.fetch_weights(home.store)
         if not all(e.training.checkpoint(home.store).exists for e in plan.entries):

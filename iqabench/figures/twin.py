@@ -9,8 +9,8 @@ from torch import Tensor
 
 from iqabench import budget
 from iqabench.data import Side
+from iqabench.distances import Ruler
 from iqabench.figures.subject import Subject, with_label
-from iqabench.scoring import distances
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def make_twin(subject: Subject, side: Side, mos: float | None, eps_255: float) -
     sweep = subject.sweep(labelled, eps_255)
     images, adversarial, numbers = next(sweep.attacked(eps_255))
     rounded = budget.round_to_8bit(adversarial)
-    moved = distances(images, adversarial, rounded)
+    moved = Ruler(images)(adversarial, rounded)
     after = subject.scores(labelled, adversarial, numbers)
     after_8bit = subject.scores(labelled, rounded, numbers)
     values = {
