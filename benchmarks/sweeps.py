@@ -36,7 +36,7 @@ def measure(
             "pgd:objective=reflect,steps=10",
             PGD_EPS,
             10,
-            side_of(max(1, images // 2), size),
+            side_of(max(1, images // 4), size),
             backbone,
             max(1, repeats // 2),
         ),

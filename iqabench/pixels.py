@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +86,14 @@ class Pixels:
         out = np.empty((len(numbers), crop, crop, 3), np.uint8)
         for row, number, (top, left) in zip(out, numbers, corners, strict=True):
             row[...] = self.image(number)[top : top + crop, left : left + crop]
+        self._give_back()
         return out
+
+    def _give_back(self) -> None:
+        """Drop the pages of the file that were read; else all of it counts as our memory."""
+        mapped = getattr(self._data, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _to_images(squares: NDArray[np.uint8]) -> Tensor:

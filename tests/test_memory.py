@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support import Linear, grid_images, side_of
@@ -128,6 +130,24 @@ def test_batches_made_on_a_device_are_those_of_the_host(monkeypatch: pytest.Monk
         made = resident.batch(numbers)
         assert torch.equal(made, mixed().centre_crops(numbers, 8))
         assert made.is_contiguous()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident pages are Linux's")
+def test_images_that_were_read_do_not_stay_in_memory(tmp_path: Path) -> None:
+    count, size = 8000, 64
+    file = tmp_path / "pixels.u8"
+    with file.open("wb") as out:
+        out.truncate(count * size * size * 3)  # 98 MB
+    pixels = Pixels([(size, size)] * count, np.memmap(file, np.uint8, mode="r"))
+    before = resident_mb()
+    for start in range(0, count, 50):
+        pixels.centre_crops(range(start, start + 50), size)
+    assert resident_mb() - before < 30
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * mmap.PAGESIZE / 2**20
 
 
 def test_images_stay_on_the_host_for_a_cpu_and_where_they_would_crowd_a_gpu() -> None:
