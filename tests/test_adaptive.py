@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from planned_runs import cells, execute, plan_of, with_defense
 from support import Linear, Workplace, grid_images, noise_for, side_of
-from test_running import cells, execute, plan_of, with_defense
 from torch import Tensor, nn
 
 from iqabench.api import (
