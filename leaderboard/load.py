@@ -222,7 +222,7 @@ def make_board(cells: Sequence[Cell], rounded: Collection[str] = ()) -> Board:
     """
     groups = [_group(members, rounded) for members in _by(cells, _group_key)]
     groups = _told_apart(sorted(groups, key=lambda g: (g.slug, g.title, g.split)))
-    return Board(tuple(sorted(groups, key=lambda g: (g.proxy_labels, g.slug))))
+    return Board(tuple(sorted(groups, key=lambda g: (g.proxy_labels, not g.attacks, g.slug))))
 
 
 def _by(cells: Iterable[Cell], key: Callable[[dict[str, Any]], object]) -> list[list[Cell]]:

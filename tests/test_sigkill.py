@@ -17,6 +17,7 @@ from support import Workplace
 PATIENCE = 120.0
 """Seconds after which a process that does not get anywhere is given up."""
 TABLES = ("leaderboard.csv", "leaderboard.json")
+pytestmark = pytest.mark.slow  # test_faults kills at other moments in the default run
 
 
 @pytest.fixture

@@ -334,6 +334,13 @@ def test_data_sets_and_splits_are_never_mixed(row: FakeRow) -> None:
     assert [g.proxy_labels for g in board.groups] == [False, False, True]
 
 
+def test_a_group_that_nothing_attacked_comes_after_those_that_were(row: FakeRow) -> None:
+    row.but(crop=224).write()
+    row.write()
+    row.write("fgsm", 4.0, REVERSED)
+    assert [bool(g.attacks) for g in load_board(row.run).groups] == [True, False]
+
+
 def test_few_scenes_are_said(row: FakeRow) -> None:
     row.but(scenes=("a", "a", "b", "b", "c", "c", "d", "d")).write()
     (group,) = load_board(row.run).groups
