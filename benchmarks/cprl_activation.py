@@ -11,13 +11,16 @@ from timing import Row, at_most, main, race
 
 from iqabench.api import Noise
 
+METHODS = ("cprl", "cprl:sites=all")
+"""With its activation where it stands by default, and after every activation of the network."""
+
 
 def measure(repeats: int, *, images: int = BATCH, size: int = 224) -> list[Row]:
     """Return the rows of scoring and of pixel gradients on ResNet-18."""
     side = side_of(images, size)
     pixels = side.pixels.centre_crops(range(images), size)
     noise = side.noise(0, range(images), "score")
-    networks = {name: regressor_of(name, speed="exact") for name in ("resnet", "cprl")}
+    networks = {name: regressor_of(name, speed="exact") for name in ("resnet", *METHODS)}
 
     contestants: dict[str, Callable[[], object]] = {}
     for name, network in networks.items():
@@ -27,11 +30,12 @@ def measure(repeats: int, *, images: int = BATCH, size: int = 224) -> list[Row]:
     how = f"ResNet-18, {images} images, {size} px"
     return [
         at_most(
-            f"CPRL over plain ReLU, {what}",
+            f"{method} over plain ReLU, {what}",
             1.5,
-            seconds[f"cprl {what}"] / seconds[f"resnet {what}"],
+            seconds[f"{method} {what}"] / seconds[f"resnet {what}"],
             how,
         )
+        for method in METHODS
         for what in ("score", "gradient")
     ]
 
