@@ -85,7 +85,7 @@ def remarks(group: Group) -> list[str]:
         found.append(
             f"Few scenes ({group.sample.units}): the intervals cover less than they claim."
         )
-    without = [e.label for e in group.entries if not reference_of(group, e)]
+    without = [e.label for e in group.entries if e.attacked and not reference_of(group, e)]
     if without:
         found.append(
             "Whether an attack is too weak is unknown, because there is no reference "
