@@ -144,6 +144,20 @@ def test_undeclared_randomness_is_declared_before_it_is_attacked(place: Place) -
     assert "call to call" in record["conduct"]
 
 
+def test_a_defense_that_fails_before_it_is_attacked_has_a_record_and_no_verdict(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setattr("iqabench.audit.auditing.look", broken)
+    run = tmp_path / "run"
+    assert place.audit("--quick", "--defense", "const", "--out", str(run)) == 1
+    [path] = run.glob("audits/*.json")
+    record = json.loads(path.read_text())
+    assert (record["error"], record["findings"]) == ("RuntimeError: no such layer", [])
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -14,7 +14,7 @@ from iqabench.audit.reading import Reader
 from iqabench.audit.reasons import Reason, reasons
 from iqabench.audit.verdict import Evidence, Verdict, judge
 from iqabench.chains import Chain
-from iqabench.containment import contained
+from iqabench.containment import shielded
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.data import Side
@@ -135,14 +135,14 @@ class Auditor:
         checkpoint = models.checkpoint(entry.training)
         regressor = models.defended(entry.chain, entry.training, checkpoint)
         side = entry.data.test
-        with contained("the defense"):
+        with shielded():  # not contained: draws that it does not declare are what is looked for
             conduct = look(regressor, side, entry.seed, device)
         real: Regressor = regressor
         if regressor.stochastic:
             real = Expectation(regressor, draws=plan.benchmark.attack_draws)
         batches = _first(side, PROBED, plan.benchmark.batch_size, entry.seed, device)
         progress = self.runner.reporter.counter(f"looking at the gradient of {entry.shown}")
-        with contained("the defense"):
+        with shielded():
             return conduct, probe(real, batches, progress)
 
     def _read(self, found: Audit, plan: Plan, entry: Entry, lawful: Entry, clean: Entry) -> Audit:

@@ -28,6 +28,7 @@ from iqabench.leaderboard.tables import shown
 from iqabench.leaderboard.write import write_outputs
 from iqabench.metrics import Estimate
 from iqabench.planning import Plan, choose_datasets, make_plan
+from iqabench.results import find_cells
 from iqabench.running import Runner, locked
 from iqabench.suites import Suite, find
 
@@ -60,7 +61,8 @@ def execute(arguments: argparse.Namespace) -> int:
             for audit in auditor.audits(task.plan, task.whole):
                 _write(run, record(audit, suite))
                 found.append((task.control, audit))
-        write_outputs(run, load_board(run, reporter), reporter)
+        if any(find_cells(run)):  # none if every defense failed before it was attacked
+            write_outputs(run, load_board(run, reporter), reporter)
     reporter.close()
     documents = [record(audit, suite) for _, audit in found]
     summary = None if wanted is None else _summary([(c, a) for c, a in found if c is not None])
