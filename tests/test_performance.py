@@ -83,6 +83,7 @@ def test_memory_does_not_grow_with_the_images() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries that are imported
 def test_contests_against_other_libraries_run() -> None:
     pytest.importorskip("torchattacks")
     rows = sweeps.measure(1, images=2, size=64, backbone="demo_net")
