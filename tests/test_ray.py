@@ -75,8 +75,18 @@ def start(place: Workplace, gate: Path, run: Path, *flags: str) -> subprocess.Po
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        [*command, *flags], text=True, stdout=pipe, stderr=pipe, env=environment
+        [*command, *flags],
+        text=True,
+        stdout=pipe,
+        stderr=pipe,
+        env=environment,
+        preexec_fn=listen,
     )
+
+
+def listen() -> None:
+    """Take SIGINT; a shell that starts the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
