@@ -90,6 +90,9 @@ def test_contests_against_other_libraries_run() -> None:
     whats = [row.what for row in rows]
     assert "FGSM, 6 eps, exact, over torchattacks" in whats
     assert "PGD-10, 4 eps, folded, over torchattacks" in whats
+    apart = [row.measured for row in rows if "largest difference" in row.what]
+    assert len(apart) >= 4
+    assert max(apart) < 1e-2  # the loops do the same work
 
 
 def test_contestants_take_turns() -> None:
