@@ -17,5 +17,6 @@ mapfile -t few < <(flags "${slow[@]}")
 iqabench run "${common[@]}" "${every[@]}"
 iqabench audit --quick --images 50 "${common[@]}" "${every[@]}"
 iqabench run "${common[@]}" "${few[@]}" --eps 1
+iqabench run "${common[@]}" --defense at:eps_255=2,steps=2+sat --attack standard-v1 --eps 2
 # the clean score of the undefended network on all 500 test images
 iqabench run "${common[@]}" --defense resnet --attack fgsm --eps 1 --images 500 --out "$out-whole"
