@@ -92,7 +92,7 @@ def test_contests_against_other_libraries_run() -> None:
     assert "PGD-10, 4 eps, folded, over torchattacks" in whats
     apart = [row.measured for row in rows if "largest difference" in row.what]
     assert len(apart) >= 4
-    assert max(apart) < 1e-2  # the loops do the same work
+    assert max(apart) < 1e-3  # the loops do the same work; half the eps moves scores by 5e-3
 
 
 def test_contestants_take_turns() -> None:
