@@ -35,6 +35,13 @@ class Distances:
     psnr: Tensor
     ssim: Tensor
 
+    @classmethod
+    def of_unmoved(cls, images: Tensor) -> Distances:
+        """Return those of images that are what they were, which need not be measured."""
+        still = torch.zeros(len(images))
+        alike = torch.ones_like(still) if _has_windows(images) else torch.full_like(still, math.nan)
+        return cls(still, still, still, torch.full_like(still, math.inf), alike)
+
 
 class Ruler:
     """Measures versions of one batch of images; what the clean ones need is computed once.
@@ -49,23 +56,24 @@ class Ruler:
     @torch.no_grad()
     def __call__(self, adversarial: Tensor, rounded: Tensor | None) -> Distances:
         """Return the distances of attacked images; ``rounded`` are the same after 8 bits."""
-        move = (adversarial - self.clean).flatten(1)
-        mse = move.square().mean(1)
-        largest = _largest(move)
+        clean = self.clean.flatten(1)
+        move = adversarial.flatten(1) - clean
+        largest, l2 = _largest(move), move.norm(dim=1)
+        mse = move.square_().mean(1)
+        if rounded is None:
+            largest_8bit = torch.full_like(largest, math.nan)
+        else:
+            largest_8bit = _largest(torch.sub(rounded.flatten(1), clean, out=move))
         return Distances(
             linf_255=largest.cpu(),
-            linf_8bit_255=(
-                torch.full_like(largest, math.nan)
-                if rounded is None
-                else _largest((rounded - self.clean).flatten(1)).round()
-            ).cpu(),
-            l2=move.norm(dim=1).cpu(),
+            linf_8bit_255=largest_8bit.round().cpu(),
+            l2=l2.cpu(),
             psnr=(-10 * torch.log10(mse)).cpu(),
             ssim=self._ssim(adversarial).cpu(),
         )
 
     def _ssim(self, adversarial: Tensor) -> Tensor:
-        if min(self.clean.shape[2:]) < SSIM_WINDOW:
+        if not _has_windows(self.clean):
             return torch.full((len(self.clean),), math.nan)
         y, mean_y, square_y, spread_y = self._clean_means
         x = _luminance(adversarial)
@@ -82,6 +90,10 @@ class Ruler:
         mean, spread = _blurred(torch.cat((y, y * y))).chunk(2)
         square = mean * mean
         return y, mean, square, (spread - square).clamp_min_(0)
+
+
+def _has_windows(images: Tensor) -> bool:
+    return min(images.shape[2:]) >= SSIM_WINDOW
 
 
 def _largest(move: Tensor) -> Tensor:

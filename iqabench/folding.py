@@ -1,11 +1,13 @@
 """Faster networks with the same weights: batch norms folded into convolutions, and compiled parts.
 
-Scores move by rounding alone, which is checked; where a network cannot be looked through, it stays
-as it is. Pixel gradients stay whole; parameters are frozen before and after.
+A ReLU that alone sees the output of a convolution, norm or sum writes into it, and no second map is
+made. Scores move by rounding alone, which is checked; where a network cannot be looked through,
+it stays as it is. Pixel gradients stay whole; parameters are frozen before and after.
 """
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -81,8 +83,10 @@ def _fold(regressor: nn.Module) -> Callable[[], None]:
     """Fold what can be folded; return what takes it back."""
     taken: list[tuple[nn.Conv2d, nn.Parameter | None, nn.Parameter | None]] = []
     norms: list[tuple[nn.Module, str, nn.Module]] = []
+    overwriting: list[nn.ReLU | nn.ReLU6] = []
     uses = Counter(id(m) for parent in regressor.modules() for m in parent.children())
     for owner, graph in _traced(regressor):
+        readers = list(_sole_readers(owner, graph))
         for conv_path, norm_path in _pairs(owner, graph):
             conv, norm = owner.get_submodule(conv_path), owner.get_submodule(norm_path)
             assert isinstance(conv, nn.Conv2d)
@@ -96,6 +100,12 @@ def _fold(regressor: nn.Module) -> Callable[[], None]:
             parent = owner.get_submodule(parent_path)
             norms.append((parent, name, norm))
             setattr(parent, name, nn.Identity().eval())
+        for path in readers:
+            activation = owner.get_submodule(path)
+            assert isinstance(activation, nn.ReLU | nn.ReLU6)
+            if uses[id(activation)] == 1 and not activation.inplace:
+                activation.inplace = True
+                overwriting.append(activation)
 
     def undo() -> None:
         for conv, weight, bias in taken:
@@ -103,6 +113,8 @@ def _fold(regressor: nn.Module) -> Callable[[], None]:
             conv.register_parameter("bias", bias)
         for parent, name, norm in norms:
             setattr(parent, name, norm)
+        for activation in overwriting:
+            activation.inplace = False
 
     return undo
 
@@ -163,10 +175,8 @@ def _traced(module: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
 
 def _pairs(owner: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:
     """Yield the paths of every convolution whose output goes to one batch norm and nowhere else."""
-    calls = [node for node in graph.nodes if node.op == "call_module"]
-    times = Counter(node.target for node in calls)
-    modules: dict[Any, nn.Module] = {node: owner.get_submodule(node.target) for node in calls}
-    for norm in calls:
+    modules, times = _calls(owner, graph)
+    for norm in modules:
         conv = norm.args[0] if norm.args else None
         if not isinstance(conv, fx.Node) or conv not in modules or len(conv.users) > 1:
             continue
@@ -174,6 +184,31 @@ def _pairs(owner: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:
             continue
         if _is_plain(modules[conv], nn.Conv2d) and _has_statistics(modules[norm]):
             yield str(conv.target), str(norm.target)
+
+
+def _sole_readers(owner: nn.Module, graph: fx.Graph) -> Iterator[str]:
+    """Yield the paths of every ReLU whose input nobody else needs, not even a backward pass."""
+    modules, times = _calls(owner, graph)
+    for relu, module in modules.items():
+        if not (_is_plain(module, nn.ReLU) or _is_plain(module, nn.ReLU6)):
+            continue
+        source = relu.args[0] if relu.args else None
+        if not isinstance(source, fx.Node) or len(source.users) > 1 or times[relu.target] > 1:
+            continue
+        maker = modules.get(source)
+        if maker is None:
+            fresh = source.op == "call_function" and source.target is operator.add
+        else:
+            fresh = _is_plain(maker, nn.Conv2d) or _is_plain(maker, nn.BatchNorm2d)
+        if fresh:
+            yield str(relu.target)
+
+
+def _calls(owner: nn.Module, graph: fx.Graph) -> tuple[dict[fx.Node, nn.Module], Counter[Any]]:
+    """Return the module that each node calls, and how often each is called."""
+    nodes = [node for node in graph.nodes if node.op == "call_module"]
+    modules = {node: owner.get_submodule(str(node.target)) for node in nodes}
+    return modules, Counter(node.target for node in nodes)
 
 
 def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:

@@ -360,7 +360,7 @@ def clean_scores(
         images, _ = side.batch(numbers, conditions.device)
         noise = side.noise(conditions.seed, numbers, "score")
         scores = score(regressor, images, noise, conditions.score_draws)
-        return scores, Ruler(images)(images, images), numbers[-1]
+        return scores, Distances.of_unmoved(images), numbers[-1]
 
     parts: list[Scores] = []
     every = range(len(side))

@@ -60,6 +60,48 @@ def test_folding_leaves_no_norm_and_the_scores_and_gradients(defense: str, backb
     assert not any(p.requires_grad for p in folded.parameters())
 
 
+class Shortcut(nn.Module):
+    """Three activations: the input of the second is needed again, behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.first = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()
+        self.again, self.second, self.third = nn.Conv2d(4, 4, 1), nn.ReLU(), nn.ReLU6()
+
+    def forward(self, images: Tensor) -> Tensor:
+        early = self.again(self.first(self.norm(self.conv(images))))
+        out: Tensor = self.third(self.second(early) + early)
+        return out
+
+
+class Overwriting(Regressor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = Shortcut()
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        out: Tensor = self.features(images).mean((1, 2, 3))
+        return out
+
+
+def test_an_activation_overwrites_only_what_nobody_else_needs() -> None:
+    with lent_rng():
+        seed_torch("overwriting")
+        plain = Overwriting().eval().requires_grad_(False)
+    quick = copy.deepcopy(plain)
+    assert quicken(quick, "folded", 16) is None
+    flags = [getattr(quick.features, name).inplace for name in ("first", "second", "third")]
+    assert flags == [True, False, True]
+    images = grid_images(2, 16)
+    gradients = []
+    for regressor in (plain, quick):
+        pixels = images.clone().requires_grad_()
+        gradients.append(torch.autograd.grad(regressor(pixels).sum(), pixels)[0])
+    assert torch.allclose(plain(images), quick(images), rtol=0, atol=1e-6)
+    assert torch.allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-7)
+    assert bool(gradients[0].any())
+
+
 class Forked(Regressor):
     """The output of a convolution goes to its norm and past it."""
 
@@ -92,7 +134,7 @@ class Tender(Regressor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
 
     def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
         weight = self.block[1].get_parameter("weight")
@@ -107,6 +149,7 @@ def test_a_regressor_that_needs_its_norms_keeps_them() -> None:
     assert said is not None
     assert "not" in said
     assert norms(regressor) == 1
+    assert not regressor.block[2].inplace
     assert torch.equal(regressor(grid_images(2, 16)), before)
 
 

@@ -51,7 +51,7 @@ def project(images: Tensor, clean: Tensor, eps: float) -> Tensor:
         clean: The images they were made from.
         eps: Radius on the ``[0, 1]`` scale.
     """
-    return torch.minimum(torch.maximum(images, clean - eps), clean + eps).clamp(0, 1)
+    return torch.clamp(images, *_bounds(clean, eps))
 
 
 def single_steps(
@@ -125,12 +125,12 @@ class SignedAscent:
         """
         images = clean if start is None else start
         best = Climb(images, torch.full((len(clean),), -torch.inf, device=clean.device))
-        direction = torch.zeros_like(clean)
+        direction, bounds = torch.zeros_like(clean), _bounds(clean, self.eps)
         for step in range(self.steps):
             values, rise = self.slope(goal, regressor, images, noise.for_purpose(f"step{step}"))
             best = keep_better(best, Climb(images, values))
             direction = self.decay * direction + _unit(rise) if self.decay else rise
-            images = project(images + self.step_size * direction.sign(), clean, self.eps)
+            images = torch.add(images, direction.sign(), alpha=self.step_size).clamp_(*bounds)
             if step == 0 and kick is not None:
                 dead = rise.flatten(1).abs().amax(1) == 0
                 images = torch.where(per_image(dead), kick, images)
@@ -140,6 +140,8 @@ class SignedAscent:
 def keep_better(first: Climb, second: Climb) -> Climb:
     """Return, image by image, the climb with the larger value; the first where they are equal."""
     better = second.values > first.values
+    if better.all():  # as in nearly every step: no pixel need be copied
+        return second
     return Climb(
         torch.where(per_image(better), second.images, first.images),
         torch.where(better, second.values, first.values),
@@ -172,6 +174,11 @@ def value_of(goal: Goal, regressor: Regressor, images: Tensor, noise: Noise) -> 
 def per_image(values: Tensor) -> Tensor:
     """Return one value per image in a shape that broadcasts over the pixels."""
     return values[:, None, None, None]
+
+
+def _bounds(clean: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return the smallest and largest pixels within the ball and within [0, 1]."""
+    return (clean - eps).clamp_min_(0), (clean + eps).clamp_max_(1)
 
 
 def _unit(gradient: Tensor) -> Tensor:
