@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -210,8 +210,13 @@ def expanded_interval(
     """
     if units < 2:
         return None, None
-    quantile = stats.t.ppf((1 - CONFIDENCE) / 2, units - 1)
-    return _quantiles(drawn, value, float(stats.norm.cdf(np.sqrt(units / (units - 1)) * quantile)))
+    return _quantiles(drawn, value, _expanded_tail(units))
+
+
+@cache
+def _expanded_tail(units: int) -> float:
+    quantile = special.stdtrit(units - 1, (1 - CONFIDENCE) / 2)
+    return float(special.ndtr(np.sqrt(units / (units - 1)) * quantile))
 
 
 def p_value(drawn: Floats, units: int) -> float | None:
@@ -245,8 +250,8 @@ def smallest_p(resamples: int, units: int) -> float:
 
 
 def _two_sided(tail: float, units: int) -> float:
-    quantile = stats.norm.ppf(tail) / np.sqrt(units / (units - 1))
-    return float(2 * stats.t.cdf(quantile, units - 1))
+    quantile = special.ndtri(tail) / np.sqrt(units / (units - 1))
+    return float(2 * special.stdtr(units - 1, quantile))
 
 
 def _quantiles(

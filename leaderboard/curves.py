@@ -196,6 +196,7 @@ def _panel(ax: Axes, panel: Panel, styles: Sequence[Style], theme: Theme) -> Non
     ax.spines["bottom"].set_color(theme.faint)
     ax.tick_params(colors=theme.faint, labelsize=8.5, length=3, color=theme.faint)
     ax.tick_params(axis="y", length=0)
+    ax.set_autoscale_on(False)  # ``_scales`` sets the limits; each line would look at all before it
     for points, style in zip(panel.curves, styles, strict=True):
         _line(ax, points, style, theme)
 
