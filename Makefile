@@ -18,7 +18,7 @@ demo: $(VENV)/.core
 	$(BIN)/iqabench run --defense cprl --attack fgsm --eps 1,2,4 --out runs/demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(if $(SLOW),-m "not gpu")
+	$(BIN)/python -m pytest $(if $(SLOW),-m "not gpu",--numprocesses=auto --maxprocesses=4 --dist=loadfile)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check --quiet .

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,11 +81,11 @@ class Entry:
     attacked: Mapping[tuple[str, float], Cell]
     replaced: int = 0
 
-    @property
-    def cells(self) -> list[Cell]:
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
         """The clean cell first, then the attacked ones by attack and eps."""
         attacked = [self.attacked[key] for key in sorted(self.attacked)]
-        return attacked if self.clean is None else [self.clean, *attacked]
+        return tuple(attacked if self.clean is None else [self.clean, *attacked])
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -149,6 +150,11 @@ class Group:
     def eps_255(self) -> list[float]:
         """Every radius at which anything was attacked, ascending."""
         return sorted({eps for entry in self.entries for _, eps in entry.attacked})
+
+    @cached_property
+    def references(self) -> tuple[Entry, ...]:
+        """The undefended networks among the rows."""
+        return tuple(entry for entry in self.entries if entry.is_reference)
 
     @property
     def failures(self) -> list[tuple[Entry, Cell]]:

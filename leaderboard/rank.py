@@ -151,9 +151,8 @@ def reference_of(group: Group, entry: Entry) -> list[Entry]:
     """Return the undefended siblings: same backbone and seed, and same recipe if one has it."""
     found = [
         other
-        for other in group.entries
-        if other.is_reference
-        and other.seed == entry.seed
+        for other in group.references
+        if other.seed == entry.seed
         and other.about["backbone"] == entry.about["backbone"]
     ]
     same_recipe = [r for r in found if r.about["recipe"] == entry.about["recipe"]]
