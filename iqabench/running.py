@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -10,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from iqabench.containment import contained
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.objective import Facts
 from iqabench.contracts.regressor import Regressor
-from iqabench.errors import OutputError, ResultsError, UsageError
-from iqabench.files import remove_leftovers
+from iqabench.errors import ResultsError, UsageError
 from iqabench.keeping import Keeper, Saving, can_keep
 from iqabench.memory import Memory
 from iqabench.models import Models
@@ -89,37 +86,6 @@ class Summary:
             self.found += 1
         else:
             self.computed += 1
-
-
-@contextlib.contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold a run directory for this process.
-
-    Raises:
-        OutputError: It cannot be written, or another process holds it.
-    """
-    ours = not run.exists()
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout as e:
-        raise OutputError(
-            f"run directory {run} is in use by another iqabench; wait or give --out"
-        ) from e
-    except OSError as e:
-        raise OutputError(f"cannot write run directory {run}: {e.strerror or e}") from e
-    try:
-        folders = (run, *(run / name for name in ("splits", "figures", "cards")))
-        for folder in (*folders, *run.glob("cells/*/*"), *run.glob("images/*")):
-            remove_leftovers(folder)
-        yield
-    finally:
-        lock.release()
-        if ours and [path.name for path in run.glob("*")] == [".lock"]:
-            with contextlib.suppress(OSError):  # the request came to nothing
-                (run / ".lock").unlink()
-                run.rmdir()
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -25,8 +23,9 @@ from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
 from iqabench.data import OpenDataset, Side
 from iqabench.environment import environment, settle
-from iqabench.errors import CellError, IqabenchError, OutputError, WeightsError
-from iqabench.files import file_name, hash_of, remove_leftovers
+from iqabench.errors import CellError, IqabenchError, WeightsError
+from iqabench.files import file_name, hash_of
+from iqabench.locking import waited_for
 from iqabench.progress import Reporter
 from iqabench.recipes import Recipe
 from iqabench.seeding import exact_kernels, lent_rng, seed_torch
@@ -111,7 +110,7 @@ def find_or_train(
     if checkpoint.exists:
         checkpoint.card()
         return checkpoint
-    with _locked(checkpoint.folder):
+    with waited_for(checkpoint.folder):
         if not checkpoint.exists:
             try:
                 with contained("the defense, being built,"):
@@ -136,23 +135,8 @@ def install(checkpoint: Checkpoint, files: Mapping[str, bytes]) -> None:
         WeightsError: Other weights of the same recipe key are there.
         OutputError: The store cannot be written.
     """
-    with _locked(checkpoint.folder):
+    with waited_for(checkpoint.folder):
         checkpoint.take(files)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as e:
-        raise OutputError(f"cannot write {folder}: {e.strerror or e}") from e
-    try:
-        remove_leftovers(folder)
-        yield
-    finally:
-        lock.release()
 
 
 class _Trainer:

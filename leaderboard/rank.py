@@ -152,8 +152,7 @@ def reference_of(group: Group, entry: Entry) -> list[Entry]:
     found = [
         other
         for other in group.references
-        if other.seed == entry.seed
-        and other.about["backbone"] == entry.about["backbone"]
+        if other.seed == entry.seed and other.about["backbone"] == entry.about["backbone"]
     ]
     same_recipe = [r for r in found if r.about["recipe"] == entry.about["recipe"]]
     return [entry] if entry.is_reference else same_recipe or found

@@ -16,7 +16,7 @@ from killing import Killer, temporary_files
 from support import Workplace
 
 from iqabench.cli import main
-from iqabench.running import locked
+from iqabench.locking import locked
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 SEED = 20261122

@@ -19,8 +19,8 @@ from iqabench.api import (
 )
 from iqabench.leaderboard.load import load_board
 from iqabench.leaderboard.tables import remarks
+from iqabench.locking import locked
 from iqabench.results import find_cells
-from iqabench.running import locked
 from iqabench.training import Training
 
 

@@ -26,10 +26,11 @@ from iqabench.files import file_name, write_json, write_text
 from iqabench.leaderboard.load import load_board
 from iqabench.leaderboard.tables import shown
 from iqabench.leaderboard.write import write_outputs
+from iqabench.locking import locked
 from iqabench.metrics import Estimate
 from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.results import find_cells
-from iqabench.running import Runner, locked
+from iqabench.running import Runner
 from iqabench.suites import Suite, find
 
 IMAGES, QUICK_IMAGES = 100, 32

@@ -15,8 +15,9 @@ from iqabench.cli.setup import benchmark_of, device_of, home_of, keep_request
 from iqabench.data import decode
 from iqabench.estimating import estimate
 from iqabench.keeping import Saving, can_keep
+from iqabench.locking import locked
 from iqabench.planning import Plan, choose_datasets, make_plan
-from iqabench.running import Runner, Summary, locked
+from iqabench.running import Runner, Summary
 from iqabench.visibility import Visibility
 
 
