@@ -17,6 +17,18 @@ mapfile -t few < <(flags "${slow[@]}")
 iqabench run "${common[@]}" "${every[@]}"
 iqabench audit --quick --images 50 "${common[@]}" "${every[@]}"
 iqabench run "${common[@]}" "${few[@]}" --eps 1
-iqabench run "${common[@]}" --defense at:eps_255=2,steps=2+sat --attack standard-v1 --eps 2
+iqabench run "${common[@]}" "${every[@]}" --attack standard-v1 --eps 2
 # the clean score of the undefended network on all 500 test images
 iqabench run "${common[@]}" --defense resnet --attack fgsm --eps 1 --images 500 --out "$out-whole"
+# two more trainings of the row that holds, of the same one with ReLU6, and of the undefended network
+iqabench run "${common[@]}" --out "$out-seeds" --seed 1,2 --eps 1,2 \
+    --attack "pgd:objective=reflect,threshold=median" --attack "pgd:objective=rank_reverse" \
+    --defense at:eps_255=2,steps=2+sat --defense at:eps_255=2,steps=2+resnet
+# lwta through gradients averaged over more draws; both slow ones by images made on the undefended network
+sed 's/^attack_draws: 2/attack_draws: 10/' "$here/benchmark.yaml" > "$out-averaged.yaml"
+iqabench run "${common[@]}" --config "$out-averaged.yaml" --out "$out-averaged" --no-reference --eps 1 \
+    --attack fgsm --attack "pgd:objective=reflect,threshold=median" --defense lwta
+iqabench run "${common[@]}" --out "$out-averaged" "${few[@]}" --eps 1,2 \
+    --attack "transfer:objective=reflect,threshold=median" \
+    --attack "transfer:objective=reflect,threshold=median,diversity=0,steps=10" \
+    --attack "transfer:objective=rank_reverse,diversity=0,steps=10"
