@@ -10,7 +10,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from iqabench.budget import largest_move, round_to_8bit
 from iqabench.contracts.ascent import project
-from iqabench.distances import SSIM_WINDOW, Ruler
+from iqabench.distances import SSIM_WINDOW, Distances, Ruler
 
 WEIGHTS = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(1, 3, 1, 1)
 
@@ -43,6 +43,14 @@ def test_a_ruler_measures_one_version_after_the_other() -> None:
 def test_images_smaller_than_the_window_have_no_ssim() -> None:
     clean = grid_images(2, SSIM_WINDOW - 1)
     assert Ruler(clean)(clean, None).ssim.isnan().all()
+
+
+@pytest.mark.parametrize("size", [SSIM_WINDOW - 1, 32])
+def test_what_did_not_move_need_not_be_measured(size: int) -> None:
+    clean = grid_images(3, size)
+    measured, known = Ruler(clean)(clean, clean), Distances.of_unmoved(clean)
+    for name, values in vars(known).items():
+        assert torch.allclose(values, getattr(measured, name), atol=1e-5, equal_nan=True), name
 
 
 def test_the_largest_move_may_be_upwards_or_downwards() -> None:
