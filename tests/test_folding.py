@@ -16,6 +16,7 @@ from iqabench.chains import Chain
 from iqabench.folding import quicken
 from iqabench.results import find_cells, read_cell, read_columns
 from iqabench.seeding import lent_rng, seed_torch
+from iqabench.subpixel import SubpixelConv, suits
 
 
 def network(defense: str, backbone: str) -> Regressor:
@@ -100,6 +101,35 @@ def test_an_activation_overwrites_only_what_nobody_else_needs() -> None:
     assert torch.allclose(plain(images), quick(images), rtol=0, atol=1e-6)
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-7)
     assert bool(gradients[0].any())
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [
+        (7, 2, 3, (64, 64)),
+        (3, 2, 1, (33, 40)),
+        (3, 2, 0, (34, 33)),
+        (2, 4, 0, (31, 30)),
+        (5, 3, 2, 16),
+    ],
+)
+def test_the_gradient_between_strides_is_the_usual_one(
+    kernel: int, stride: int, padding: int, size: int | tuple[int, int]
+) -> None:
+    with lent_rng():
+        seed_torch("subpixel")
+        conv = nn.Conv2d(3, 5, kernel, stride, padding).requires_grad_(False).double()
+        height, width = (size, size) if isinstance(size, int) else size
+        images = torch.rand(2, 3, height, width, dtype=torch.float64, requires_grad=True)
+    assert suits(conv)
+    quick = SubpixelConv(conv)
+    assert torch.equal(conv(images), quick(images))
+    upstream = torch.sin(torch.arange(conv(images).numel(), dtype=torch.float64))
+    usual, found = (
+        torch.autograd.grad(c(images), images, upstream.view_as(conv(images)))[0]
+        for c in (conv, quick)
+    )
+    assert torch.allclose(usual, found, rtol=0, atol=1e-12)
 
 
 class Forked(Regressor):
