@@ -2,8 +2,8 @@
 
 A ReLU that alone sees the output of a convolution, norm or sum writes into it, and no second map is
 made; convolutions that read images have a faster gradient (``subpixel``). Scores move by rounding
-alone, which is checked; where a network cannot be looked through, it stays as it is. Pixel gradients
-stay whole; parameters are frozen before and after.
+alone, which is checked; where a network cannot be looked through, it stays as it is. Gradients of
+pixels stay whole; parameters are frozen before and after.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ RESAMPLES = 1000
 """Resamples of the interval of a single number."""
 FINE_RESAMPLES = 10_000
 """Resamples of differences and areas: corrected for many pairs, a p value must get small."""
+DOUBLINGS = 4
+"""How often ``FINE_RESAMPLES`` may be doubled where very many pairs are compared."""
 CONFIDENCE = 0.95
 FEW_SCENES = 30
 """Below this many resampled units a bootstrap covers less than it claims (docs/statistics.md)."""
@@ -247,6 +249,22 @@ def smallest_p(resamples: int, units: int) -> float:
         units: How many units were resampled; with a single one nothing can be told.
     """
     return 1.0 if units < 2 else _two_sided(1 / (1 + resamples), units)
+
+
+def resamples_for(comparisons: int, units: int) -> int:
+    """Return how many resamples let a correction for so many comparisons tell something.
+
+    ``FINE_RESAMPLES``, doubled until the smallest p value there can be is half of what it must stay
+    below after Holm's correction; undoubled where ``DOUBLINGS`` do not reach that, for then more of
+    them tell nothing either.
+
+    Args:
+        comparisons: How many p values are corrected together.
+        units: How many units are resampled.
+    """
+    sizes = (FINE_RESAMPLES * 2**doubled for doubled in range(DOUBLINGS + 1))
+    enough = (1 - CONFIDENCE) / 2
+    return next((n for n in sizes if comparisons * smallest_p(n, units) <= enough), FINE_RESAMPLES)
 
 
 def _two_sided(tail: float, units: int) -> float:

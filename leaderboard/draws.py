@@ -12,7 +12,7 @@ from iqabench.errors import ResultsError
 from iqabench.leaderboard.images import Images, read_images, worst_images
 from iqabench.leaderboard.load import Entry, Group
 from iqabench.metrics import srocc
-from iqabench.resampling import resampled_srocc
+from iqabench.resampling import FINE_RESAMPLES, resampled_srocc
 from iqabench.statistics.resampled import Resampled
 
 
@@ -61,25 +61,34 @@ class Draws:
         self._ids = images.ids
         return images
 
-    def srocc(self, places: Iterable[Place]) -> dict[Place, Resampled]:
+    def srocc(
+        self, places: Iterable[Place], resamples: int = FINE_RESAMPLES
+    ) -> dict[Place, Resampled]:
         """Return SROCC with the labels at each place.
+
+        Args:
+            places: Which numbers.
+            resamples: How often; another number than ``FINE_RESAMPLES`` is not kept.
 
         Raises:
             ResultsError: As ``images``.
         """
         wanted = list(dict.fromkeys(places))
-        new = [place for place in wanted if place not in self._known]
-        if new:
-            self._compute(new)
+        if resamples != FINE_RESAMPLES:
+            return self._computed(wanted, resamples)
+        if new := [place for place in wanted if place not in self._known]:
+            self._known |= self._computed(new, resamples)
         return {place: self._known[place] for place in wanted}
 
-    def _compute(self, places: list[Place]) -> None:
+    def _computed(self, places: list[Place], resamples: int) -> dict[Place, Resampled]:
         images = [self.images(place) for place in places]
         mos, units = images[0].mos, images[0].units
-        drawn = resampled_srocc(mos, np.stack([one.logits for one in images]), units)
-        for i, (place, one) in enumerate(zip(places, images, strict=True)):
-            column = np.ascontiguousarray(drawn[:, i])
-            self._known[place] = Resampled(srocc(mos, one.logits), column, units.count)
+        logits = np.stack([one.logits for one in images])
+        drawn = resampled_srocc(mos, logits, units, resamples=resamples)
+        return {
+            place: Resampled(srocc(mos, one.logits), np.ascontiguousarray(column), units.count)
+            for place, one, column in zip(places, images, drawn.T, strict=True)
+        }
 
 
 # Ranks, tables and pages ask for the same numbers, and the bootstrap takes seconds.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,6 +13,7 @@ from iqabench.leaderboard.draws import Place, draws_of
 from iqabench.leaderboard.images import worst_images
 from iqabench.leaderboard.load import Cell, Entry, Group, Sample
 from iqabench.metrics import METRICS, Estimate, agreement
+from iqabench.resampling import resamples_for
 from iqabench.statistics.ranks import rank_ranges
 
 WEAK_DROP = 0.1
@@ -139,7 +141,7 @@ def standings(group: Group) -> tuple[Standing, ...]:
     Raises:
         ResultsError: Per-image columns are missing, damaged, or of different images.
     """
-    return _with_ranges(group, [_standing(group, eps) for eps in group.eps_255 or [0.0]])
+    return tuple(_with_ranges(group, _standing(group, eps)) for eps in group.eps_255 or [0.0])
 
 
 def clean_measures(entry: Entry) -> Measures | None:
@@ -292,27 +294,18 @@ def lowest_place(row: Row, eps_255: float) -> Place | None:
     return Place(row.entry, row.lowest.attacks, eps_255) if row.lowest else None
 
 
-def _with_ranges(group: Group, ranked: Sequence[Standing]) -> tuple[Standing, ...]:
-    """Add the ranks that are left to each row; all of them at once, to resample once."""
-    places = [_lowest_places(standing) for standing in ranked]
-    known = [place for one in places if len(one) > 1 for place in one.values()]
-    if not known:
-        return tuple(ranked)
-    drawn = draws_of(group).srocc(known)
-    found = []
-    for standing, one in zip(ranked, places, strict=True):
-        if len(one) > 1:
-            ranges = rank_ranges([drawn[place] for place in one.values()])
-            by_entry = dict(zip(one, ranges, strict=True))
-            rows = [replace(row, rank_range=by_entry.get(row.entry)) for row in standing.rows]
-            standing = replace(standing, rows=tuple(rows))
-        found.append(standing)
-    return tuple(found)
-
-
-def _lowest_places(standing: Standing) -> dict[Entry, Place]:
-    found = {row.entry: lowest_place(row, standing.eps_255) for row in standing.rows}
-    return {entry: place for entry, place in found.items() if place is not None}
+def _with_ranges(group: Group, standing: Standing) -> Standing:
+    """Add the ranks that are left to each row."""
+    lowest = {row.entry: lowest_place(row, standing.eps_255) for row in standing.rows}
+    places = {entry: place for entry, place in lowest.items() if place is not None}
+    if len(places) < 2 or group.sample is None:
+        return standing
+    resamples = resamples_for(math.comb(len(places), 2), group.sample.units)
+    drawn = draws_of(group).srocc(places.values(), resamples)
+    ranges = rank_ranges([drawn[place] for place in places.values()])
+    by_entry = dict(zip(places, ranges, strict=True))
+    rows = [replace(row, rank_range=by_entry.get(row.entry)) for row in standing.rows]
+    return replace(standing, rows=tuple(rows))
 
 
 def measures_of(cell: Cell) -> Measures | None:

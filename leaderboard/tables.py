@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ from iqabench.leaderboard.rank import (
     standings,
 )
 from iqabench.metrics import METRICS, Estimate
-from iqabench.resampling import CONFIDENCE, FINE_RESAMPLES, smallest_p
+from iqabench.resampling import CONFIDENCE, resamples_for, smallest_p
 from iqabench.results import CLEAN
 from iqabench.suites import suites
 
@@ -330,8 +331,8 @@ def _range_remarks(group: Group, standing: Standing) -> list[str]:
     rows = sum(row.rank_range is not None for row in standing.rows)
     if rows < 2 or group.sample is None:
         return []
-    pairs = rows * (rows - 1) // 2
-    if smallest_p(FINE_RESAMPLES, group.sample.units) * pairs >= 1 - CONFIDENCE:
+    pairs, units = math.comb(rows, 2), group.sample.units
+    if smallest_p(resamples_for(pairs, units), units) * pairs >= 1 - CONFIDENCE:
         return [
             f"{group.sample.units} {group.sample.resampled} are too few to tell any of {rows} rows "
             "apart: each may have any rank."

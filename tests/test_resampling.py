@@ -8,12 +8,14 @@ from scipy import stats
 
 from iqabench import resampling
 from iqabench.resampling import (
+    FINE_RESAMPLES,
     Units,
     expanded_interval,
     interval,
     multiplicities,
     p_value,
     resampled_srocc,
+    resamples_for,
     smallest_p,
 )
 
@@ -119,6 +121,15 @@ def test_no_p_value_is_less_than_the_resamples_can_tell() -> None:
     assert smallest_p(1000, 10_000) == pytest.approx(2 / 1001, rel=0.01)
     assert smallest_p(10_000, 500) < smallest_p(10_000, 5) < 0.05
     assert smallest_p(10_000, 1) == 1
+
+
+def test_many_pairs_are_resampled_until_a_correction_leaves_something_to_tell() -> None:
+    assert resamples_for(1, 500) == resamples_for(45, 500) == FINE_RESAMPLES
+    many = resamples_for(231, 50)
+    assert many > FINE_RESAMPLES
+    assert 231 * smallest_p(many, 50) <= 0.025 < 231 * smallest_p(many // 2, 50)
+    assert resamples_for(100_000, 50) == FINE_RESAMPLES  # no number of them would do
+    assert resamples_for(1, 1) == FINE_RESAMPLES
 
 
 def test_too_many_undefined_resamples_leave_no_interval() -> None:
