@@ -13,6 +13,7 @@ import torch
 from iqabench.contracts.attack import Attack
 from iqabench.environment import environment
 from iqabench.errors import one_line
+from iqabench.folding import VERSION as SPEED_VERSION
 from iqabench.folding import Speed
 from iqabench.keeping import whole
 from iqabench.metrics import agreement
@@ -104,7 +105,9 @@ class Recorder:
     def cell(self, attacked: Attacked, eps_255: float) -> dict[str, Any]:
         """Return everything that can change a cell's numbers; ``docs/results-format.md``."""
         entry = self.entry
-        quickened = {} if self.speed == "exact" else {"speed": self.speed}
+        quickened = (
+            {} if self.speed == "exact" else {"speed": self.speed, "speed_version": SPEED_VERSION}
+        )
         return {
             "core": VERSION,
             "dataset": entry.data.describe(),

@@ -300,7 +300,10 @@ def _with_ranges(group: Group, standing: Standing) -> Standing:
     places = {entry: place for entry, place in lowest.items() if place is not None}
     if len(places) < 2 or group.sample is None:
         return standing
-    resamples = resamples_for(math.comb(len(places), 2), group.sample.units)
+    ranked = sum(
+        row.lowest is not None and row.lowest.srocc.value is not None for row in standing.rows
+    )
+    resamples = resamples_for(math.comb(ranked, 2), group.sample.units)
     drawn = draws_of(group).srocc(places.values(), resamples)
     ranges = rank_ranges([drawn[place] for place in places.values()])
     by_entry = dict(zip(places, ranges, strict=True))

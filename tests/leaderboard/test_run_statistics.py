@@ -70,6 +70,16 @@ def printed(board: Board, width: int) -> str:
     return console.file.getvalue()
 
 
+def test_many_rows_are_resampled_until_they_can_be_told_apart(row: FakeRow) -> None:
+    """Ten thousand resamples leave 20 rows of 60 images every rank each."""
+    for number in range(20):
+        one = row.but(defense=f"cprl:b={number / 100}", reference=number == 0)
+        one.write()
+        one.write("fgsm", 4.0, list(GOOD + number / 100 if number else BAD))
+    (standing,) = standings(load_board(row.run).groups[0])
+    assert [r.rank_range for r in standing.rows] == [(1, 19)] * 19 + [(20, 20)]
+
+
 def test_rows_that_cannot_be_told_apart_share_their_ranks_everywhere(row: FakeRow) -> None:
     board = three_rows(row)
     (standing,) = [s for s in standings(board.groups[0]) if s.eps_255 == 4]
