@@ -26,6 +26,7 @@ from iqabench.api import (
     Site,
     Step,
     TrainState,
+    entries_at_ranks,
     stable_order,
 )
 
@@ -46,8 +47,8 @@ Masking = Literal["own", "removed", "recorded", "soft"]
 def at_rank(table: Tensor, values: Tensor, rank: Rank) -> Tensor:
     """Return, for every channel, the entry of a table at the channel's rank.
 
-    One stable sort and a scatter, which give the same as two sorts. A k-th value would not: the
-    sigmoid of Eq 7 needs the rank itself within about 17 of its threshold.
+    A k-th value would not do: the sigmoid of Eq 7 needs the rank itself within about 17 of its
+    threshold.
 
     Args:
         table: ``(K,)``, one entry per rank.
@@ -57,12 +58,10 @@ def at_rank(table: Tensor, values: Tensor, rank: Rank) -> Tensor:
             returns, taken as if it were ranks.
     """
     rows = (values.abs() if rank == "magnitude" else values).detach().movedim(1, -1)
-    order = stable_order(rows, descending=rank == "descending")
     if rank == "indices":
-        found = table[order]
+        found = table[stable_order(rows, descending=False)]
     else:
-        found = torch.empty_like(order, dtype=table.dtype)
-        found = found.scatter(-1, order, table.expand_as(order))
+        found = entries_at_ranks(table, rows, descending=rank == "descending")
     return found.movedim(-1, 1)
 
 

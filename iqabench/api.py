@@ -93,7 +93,7 @@ from iqabench.contracts.slopes import Diverse, Probed, Smoothed
 from iqabench.contracts.transfer import Transferred
 from iqabench.contracts.weights import load_weights, no_pickles
 from iqabench.errors import DataError, IncompatibleError, WeightsError, quoted
-from iqabench.ranking import stable_order
+from iqabench.ranking import entries_at_ranks, stable_order
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -157,6 +157,7 @@ __all__ = [
     "best_of",
     "choose",
     "collect",
+    "entries_at_ranks",
     "evaluation_mode",
     "find_file",
     "find_folder",
