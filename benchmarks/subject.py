@@ -10,15 +10,18 @@ import torch
 from iqabench.api import Regressor, Row
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
+from iqabench.clean import clean_scores
+from iqabench.conditions import Conditions
 from iqabench.contracts.objective import Facts
 from iqabench.data import Geometry, Side
 from iqabench.environment import settle
 from iqabench.folding import Speed, quicken
+from iqabench.looking import LookingSweep, can_remember
 from iqabench.pixels import Pixels
 from iqabench.planning import attack
 from iqabench.scoring import Scores
 from iqabench.seeding import lent_rng, seed_torch
-from iqabench.sweeping import Conditions, Outcome, Sweep, clean_scores
+from iqabench.sweeping import Outcome, Sweep
 
 BATCH = 16
 CPU = torch.device("cpu")
@@ -51,11 +54,19 @@ def side_of(count: int, size: int) -> Side:
 
 
 def sweep_of(spec: str, regressor: Regressor, side: Side, clean: Scores | None = None) -> Sweep:
-    """Return a prepared sweep; its self-check is left to the caller."""
-    conditions = Conditions(0, 1, 1, BATCH, CPU)
-    clean = clean or clean_scores(regressor, side, conditions, _quiet)[0]
-    facts = Facts(side.image_ids, side.mos.tolist(), clean.logits.tolist())
-    return Sweep(attack(spec).component.prepare(facts), regressor, side, clean, conditions)
+    """Return a prepared sweep as a run makes it; its self-check is left to the caller.
+
+    Without clean scores they are computed, or found by an attack that looks at the images first.
+    """
+    conditions, component = Conditions(0, 1, 1, BATCH, CPU), attack(spec).component
+    looks = clean is None and component.looks_first and can_remember(regressor)
+    if clean is None and not looks:
+        clean = clean_scores(regressor, side, conditions, _quiet)[0]
+    logits = clean.logits.tolist() if clean else []
+    prepared = component.prepare(Facts(side.image_ids, side.mos.tolist(), logits))
+    if clean is None:
+        return LookingSweep(prepared, regressor, side, conditions)
+    return Sweep(prepared, regressor, side, clean, conditions)
 
 
 def run(sweep: Sweep, eps_255: list[float]) -> dict[float, Outcome]:

@@ -53,6 +53,16 @@ def score(regressor: Regressor, images: Tensor, noise: Noise, draws: int) -> Sco
     return Scores(scores.mean(1), logits.mean(1), scores)
 
 
+def scores_of(regressor: Regressor, logits: Tensor) -> Scores:
+    """Return the scores of a deterministic regressor from the logits of one pass, on the CPU.
+
+    Raises:
+        CellError: They are of a wrong shape, NaN or infinite.
+    """
+    count = len(logits)
+    return Scores(_checked(regressor.squash(logits), count), _checked(logits, count))
+
+
 def _checked(values: Tensor, count: int) -> Tensor:
     if values.shape != (count,):
         raise CellError(f"the defense returned shape {tuple(values.shape)}, not ({count},)")

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from iqabench import budget
+from iqabench.conditions import Conditions
 from iqabench.containment import contained
 from iqabench.contracts.ascent import best_of
 from iqabench.contracts.attack import Attack, AttackBatch
@@ -19,11 +20,10 @@ from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.counting import Counted, Tally
 from iqabench.data import Side
-from iqabench.distances import Distances, Ruler
+from iqabench.distances import Ruler
 from iqabench.environment import forget_peak, peak_memory_mb
 from iqabench.errors import BudgetError, CellError, SelfCheckError
 from iqabench.keeping import Keeper
-from iqabench.memory import Memory
 from iqabench.progress import Counter
 from iqabench.routes import OWN, routes
 from iqabench.scoring import CellColumns, Scores, score
@@ -32,29 +32,6 @@ from iqabench.visibility import Visibility
 T = TypeVar("T")
 VERSION = 2
 """Raise it when the harness (steps, objectives, scoring) would give a cell other numbers."""
-SELF_CHECK = 1e-6
-"""How far scores at eps 0 may be from the clean ones (batch shapes may differ)."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What surrounds a sweep and changes nothing but noise and speed.
-
-    Attributes:
-        seed: Seed of the cell.
-        score_draws: Passes averaged when a stochastic regressor is scored.
-        attack_draws: Passes averaged when it is attacked.
-        batch_size: Images per pass, if memory allows.
-        device: Where the regressor is.
-        memory: What the device was found to hold.
-    """
-
-    seed: int
-    score_draws: int
-    attack_draws: int
-    batch_size: int
-    device: torch.device
-    memory: Memory = field(default_factory=Memory, compare=False)
 
 
 @dataclass
@@ -138,6 +115,9 @@ class Sweep:
         visibility: Learned distances that are columns too.
     """
 
+    tolerance: ClassVar[float] = 1e-6
+    """How far scores at eps 0 may be from the clean ones (batch shapes may differ)."""
+
     attack: Attack
     regressor: Regressor
     side: Side
@@ -147,7 +127,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         self.tally = Tally()
-        counted = Counted(self.regressor, self.tally)
+        counted = Counted(self._attackable(), self.tally)
         draws = self.conditions.attack_draws
         self.routes = routes(self.attack, counted, draws)
         self.real = Expectation(counted, draws=draws) if counted.stochastic else counted
@@ -191,13 +171,13 @@ class Sweep:
             pass
 
     def _check_unmoved(self, numbers: list[int]) -> None:
-        images, mos = self.side.batch(numbers, self.conditions.device)
+        images, mos = self._batch(numbers)
         attack, target = self.attacks[OWN], self.routes[OWN]
         attacked = attack.perturb(target, images, mos, 0.0, self._noise(numbers))
         unmoved = budget.check(images, attacked, eps=0.0)
         again = self._score(unmoved, numbers)
-        off = float((again.scores - self.clean.scores[numbers]).abs().max())
-        if not off <= SELF_CHECK:
+        off = self._apart(again, numbers)
+        if not off <= self.tolerance:
             raise SelfCheckError(f"at eps 0 the scores are {off:.3g} away from the clean ones")
 
     def run(
@@ -283,7 +263,7 @@ class Sweep:
 
     def _moves(self, eps_255: Sequence[float], numbers: list[int]) -> Iterator[Move]:
         """Yield what the attack makes of one batch, radius after radius."""
-        images, mos = self.side.batch(numbers, self.conditions.device)
+        images, mos = self._batch(numbers)
         kept = Ruler(images.clone())  # before the call: a sweep need not be lazy
         last, version = eps_255[-1], images._version
         radii, noise = [e / 255 for e in eps_255], self._noise(numbers)
@@ -296,6 +276,17 @@ class Sweep:
             if written or (eps == last and not torch.equal(images, kept.clean)):
                 raise CellError("the attack changed its input images in place")
             yield Move(eps, kept, mos, numbers, tuple(candidates))
+
+    def _attackable(self) -> Regressor:
+        """Return what attacks are shown, before it is counted."""
+        return self.regressor
+
+    def _batch(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        return self.side.batch(numbers, self.conditions.device)
+
+    def _apart(self, scores: Scores, numbers: list[int]) -> float:
+        """Return how far scores are from the clean ones."""
+        return furthest(scores.scores, self.clean.scores[numbers])
 
     def _checked(self, move: Move) -> list[Tensor]:
         """Return the candidates, none of which breaks the budget."""
@@ -349,36 +340,9 @@ class Sweep:
         return self.side.noise(self.conditions.seed, numbers, "attack")
 
 
-def clean_scores(
-    regressor: Regressor, side: Side, conditions: Conditions, progress: Counter
-) -> tuple[Scores, CellColumns, float]:
-    """Return the clean scores of a side, their columns, and the seconds they took."""
-    began = time.perf_counter()
-    columns = CellColumns()
-
-    def work(numbers: list[int]) -> tuple[Scores, Distances, int]:
-        images, _ = side.batch(numbers, conditions.device)
-        noise = side.noise(conditions.seed, numbers, "score")
-        scores = score(regressor, images, noise, conditions.score_draws)
-        return scores, Distances.of_unmoved(images), numbers[-1]
-
-    parts: list[Scores] = []
-    every = range(len(side))
-    with contained("the defense"):
-        for scores, unmoved, last in conditions.memory.batches(every, conditions.batch_size, work):
-            parts.append(scores)
-            columns.add(scores, scores, unmoved)
-            progress(last + 1, len(side))
-    draws = [p.draws for p in parts if p.draws is not None]
-    return (
-        Scores(
-            torch.cat([p.scores for p in parts]),
-            torch.cat([p.logits for p in parts]),
-            torch.cat(draws) if draws else None,
-        ),
-        columns,
-        time.perf_counter() - began,
-    )
+def furthest(first: Tensor, second: Tensor) -> float:
+    """Return the largest absolute difference of two tensors."""
+    return float((first - second).abs().max())
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,11 @@ from iqabench.api import (
     global_average,
     pixel_gradient,
 )
+from iqabench.clean import clean_scores
+from iqabench.conditions import Conditions
 from iqabench.planning import attack
 from iqabench.routes import EXPECTATION, OWN, routes
-from iqabench.sweeping import Conditions, Sweep, clean_scores
+from iqabench.sweeping import Sweep
 
 IMAGES = grid_images()
 

@@ -210,7 +210,9 @@ def test_an_interruption_is_130_and_leaves_finished_cells(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Sweep, "run", interrupt)
-    assert place.run("--dataset", "biq2021", "--out", str(tmp_path / "run")) == 130
+    assert (
+        place.run("--dataset", "biq2021", "--attack", "pgd", "--out", str(tmp_path / "run")) == 130
+    )
     assert "finished cells stay" in capsys.readouterr().err
     assert [p.name[:5] for p in (tmp_path / "run" / "cells").rglob("*.json")] == ["clean"]
 

@@ -28,7 +28,8 @@ from iqabench.keeping import Saving
 from iqabench.planning import Plan, make_plan
 from iqabench.progress import Silent
 from iqabench.results import find_cells, read_cell
-from iqabench.running import Begun, Runner, Settled, Summary
+from iqabench.running import Runner, Summary
+from iqabench.steps import Begun, Settled
 from iqabench.testing.rules import one_thread
 
 Happens = Callable[[int, Report], BaseException | Died | None]

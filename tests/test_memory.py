@@ -13,13 +13,15 @@ from support import Linear, grid_images, side_of
 from torch import Tensor
 
 from iqabench.api import Noise
+from iqabench.clean import clean_scores
+from iqabench.conditions import Conditions
 from iqabench.contracts.objective import Facts
 from iqabench.data import Geometry, Side
 from iqabench.memory import Memory, is_exhausted
 from iqabench.pixels import Pixels
 from iqabench.planning import attack
 from iqabench.resident import Residence, Resident, fits_in
-from iqabench.sweeping import Conditions, Outcome, Sweep, clean_scores
+from iqabench.sweeping import Outcome, Sweep
 
 COUNT = 11
 EPS = [1.0, 4.0]

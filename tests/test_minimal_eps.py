@@ -17,9 +17,9 @@ from iqabench.api import Attack, Noise, Regressor
 from iqabench.attacks.fgsm import FGSM
 from iqabench.attacks.pgd import PGD
 from iqabench.cli import main
+from iqabench.conditions import Conditions
 from iqabench.figures.minimal import MinimalEps, minimal_eps, radii
 from iqabench.figures.subject import Subject
-from iqabench.sweeping import Conditions
 
 CHANGE, LARGEST = 0.1, 8.0
 EITHER = (FGSM(objective="raise"), FGSM(objective="lower"))

@@ -133,6 +133,14 @@ class Attack(Component):
         """Whether radii are best computed together; else each becomes a file when it is done."""
         return type(self).sweep is not Attack.sweep
 
+    @property
+    def looks_first(self) -> bool:
+        """Whether it begins with the score of the clean images and needs no ``Facts.logits``.
+
+        The harness then takes the clean scores out of that pass, where it is the first attack.
+        """
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveAttack(Attack):
@@ -238,6 +246,11 @@ class AscentAttack(ObjectiveAttack):
     def shares_work(self) -> bool:
         """Whether radii are best computed together; a subclass that shares a gradient says so."""
         return False
+
+    @property
+    def looks_first(self) -> bool:
+        """Where radii share a gradient; only ``rank_reverse`` needs clean scores before."""
+        return self.shares_work and self.objective != "rank_reverse"
 
     def passes(self, eps_count: int) -> Passes | None:
         """Return the passes of one climb, twice for ``both``; see ``Attack.passes``."""

@@ -27,7 +27,8 @@ from iqabench.planning import Entry, Plan
 from iqabench.progress import Counter, Reporter
 from iqabench.records import NOTHING, Attacked, Recorder
 from iqabench.results import CLEAN, is_complete, read_cell
-from iqabench.running import Begun, Settled, Summary, prepare
+from iqabench.running import Summary, prepare
+from iqabench.steps import Begun, Settled
 from iqabench.training import install
 
 PATIENCE = 3

@@ -14,7 +14,7 @@ from iqabench.environment import revision
 from iqabench.errors import IqabenchError, UsageError, one_line
 from iqabench.keeping import Saving
 from iqabench.planning import Entry, Plan
-from iqabench.running import Step
+from iqabench.steps import Step
 
 Files = Mapping[str, bytes]
 """Contents by name, or by path relative to a run directory."""

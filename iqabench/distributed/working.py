@@ -18,8 +18,9 @@ from iqabench.errors import DataError, DeviceError, IqabenchError, OutputError, 
 from iqabench.planning import attack
 from iqabench.progress import Silent
 from iqabench.results import CLEAN
-from iqabench.running import Begun, Runner, Step
+from iqabench.running import Runner
 from iqabench.seeding import exact_kernels
+from iqabench.steps import Begun, Step
 from iqabench.training import install
 from iqabench.visibility import Visibility
 

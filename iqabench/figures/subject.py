@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from iqabench.clean import clean_scores
+from iqabench.conditions import Conditions
 from iqabench.containment import contained, shielded
 from iqabench.contracts.attack import Attack, ObjectiveAttack
 from iqabench.contracts.dataset import Row
@@ -22,7 +24,7 @@ from iqabench.planning import Entry, Plan
 from iqabench.progress import unseen
 from iqabench.scoring import Scores, score
 from iqabench.seeding import lent_rng
-from iqabench.sweeping import Conditions, Sweep, clean_scores
+from iqabench.sweeping import Sweep
 
 
 @dataclass(frozen=True)

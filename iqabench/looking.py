@@ -1,0 +1,147 @@
+"""Clean scores out of an attack's first look at the clean images.
+
+A sweep that begins with a gradient there makes the very pass that clean scores need; where it is
+the first attack of a defense, no other is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from iqabench.clean import CleanPass
+from iqabench.conditions import Conditions
+from iqabench.contracts.attack import Attack
+from iqabench.contracts.noise import Noise
+from iqabench.contracts.regressor import Regressor, RegressorWrapper
+from iqabench.data import Side
+from iqabench.distances import Distances
+from iqabench.errors import SelfCheckError
+from iqabench.keeping import Keeper
+from iqabench.progress import Counter
+from iqabench.scoring import Scores, scores_of
+from iqabench.sweeping import Move, Outcome, Sweep, furthest
+from iqabench.visibility import Visibility
+
+
+class LookingSweep(Sweep):
+    """A sweep that finds the clean scores on its way; until it has run, it has none.
+
+    Its self-check is strict: what the attack saw must be, to the last bit, what a pass without a
+    gradient says, so that no number depends on who looked first.
+
+    Args:
+        attack: The attack, already prepared; ``looks_first`` says that it suits.
+        regressor: One that ``can_remember`` likes.
+        side: The attacked images.
+        conditions: Seeds, draws, batch size, device.
+        visibility: Learned distances that are columns too.
+    """
+
+    tolerance = 0.0
+
+    def __init__(
+        self,
+        attack: Attack,
+        regressor: Regressor,
+        side: Side,
+        conditions: Conditions,
+        visibility: Visibility | None = None,
+    ) -> None:
+        self._look = FirstLook(regressor)
+        self._found = CleanPass()
+        nothing = Scores(torch.zeros(0), torch.zeros(0))
+        super().__init__(attack, regressor, side, nothing, conditions, visibility)
+
+    @property
+    def found(self) -> CleanPass | None:
+        """The clean pass, if the whole side was looked at."""
+        return self._found if len(self.clean.scores) == len(self.side) else None
+
+    def run(
+        self,
+        eps_255: Sequence[float],
+        progress: Counter,
+        keepers: Mapping[float, Keeper] = MappingProxyType({}),
+    ) -> dict[float, Outcome]:
+        """See ``Sweep.run``; afterwards ``found`` may be there."""
+        self._found = CleanPass()
+        outcomes = super().run(eps_255, progress, keepers)
+        self.clean = self._found.scores
+        return outcomes
+
+    def _attackable(self) -> Regressor:
+        return self._look
+
+    def _batch(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        images, mos = super()._batch(numbers)
+        self._look.show(images)
+        return images, mos
+
+    def _apart(self, scores: Scores, numbers: list[int]) -> float:
+        seen = self._look.remembered()
+        if seen is None:
+            raise SelfCheckError("the attack does not begin at the clean images")
+        return max(furthest(scores.scores, seen.scores), furthest(scores.logits, seen.logits))
+
+    def _moves(self, eps_255: Sequence[float], numbers: list[int]) -> Iterator[Move]:
+        yield from super()._moves(eps_255, numbers)
+        images, _ = self.side.batch(numbers, self.conditions.device)
+        scores = self._look.remembered() or self._score(images, numbers)
+        self._found.add(scores, Distances.of_unmoved(images))
+
+
+class FirstLook(RegressorWrapper):
+    """The same regressor, which remembers what it said when it first saw some images.
+
+    Args:
+        inner: The regressor.
+    """
+
+    def __init__(self, inner: Regressor) -> None:
+        super().__init__(inner)
+        self._awaited: Tensor | None = None
+        self._logits: Tensor | None = None
+
+    def show(self, images: Tensor) -> None:
+        """Wait for these images from now on."""
+        self._awaited, self._logits = images, None
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        """See ``Regressor.logit``."""
+        logits = self.inner.logit(images, noise)
+        if self._awaited is not None and _same(images, self._awaited):
+            self._awaited, self._logits = None, logits.detach().clone()
+        return logits
+
+    def surrogates(self) -> dict[str, Regressor]:
+        """Return those of the inner regressor."""
+        return self.inner.surrogates()
+
+    def remembered(self) -> Scores | None:
+        """Return the scores of the images that were shown; None if nobody asked for them.
+
+        Raises:
+            CellError: They are of a wrong shape, NaN or infinite.
+        """
+        if self._logits is None:
+            return None
+        with torch.no_grad():
+            return scores_of(self.inner, self._logits)
+
+
+def can_remember(regressor: Regressor) -> bool:
+    """Say whether a score is what one pass says, and nothing but its logit squashed."""
+    return not regressor.stochastic and type(regressor).forward is Regressor.forward
+
+
+def _same(images: Tensor, others: Tensor) -> bool:
+    """Say whether two tensors are the same memory, read in the same way."""
+    return (
+        images.data_ptr() == others.data_ptr()
+        and images.shape == others.shape
+        and images.stride() == others.stride()
+    )
