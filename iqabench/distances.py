@@ -14,6 +14,8 @@ SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 """Window, width and constants of Wang et al. 2004, for pixels in ``[0, 1]``."""
+TILE = 1 << 18
+"""Pixels that are measured at a time on a CPU: their maps are a few megabytes."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,41 @@ class Distances:
 class Ruler:
     """Measures versions of one batch of images; what the clean ones need is computed once.
 
+    On a CPU a few images are measured at a time, so that their maps stay in its cache.
+
     Args:
         clean: The clean images, ``(N, 3, H, W)`` in ``[0, 1]``.
     """
 
     def __init__(self, clean: Tensor) -> None:
         self.clean = clean
+        pixels = clean.shape[2] * clean.shape[3]
+        together = max(1, TILE // max(1, pixels)) if clean.device.type == "cpu" else len(clean)
+        self._tiles = [_Tile(images) for images in torch.split(clean, together)]
 
     @torch.no_grad()
     def __call__(self, adversarial: Tensor, rounded: Tensor | None) -> Distances:
         """Return the distances of attacked images; ``rounded`` are the same after 8 bits."""
+        sizes = [len(tile.clean) for tile in self._tiles]
+        after = [None] * len(sizes) if rounded is None else torch.split(rounded, sizes)
+        measured = [
+            tile.distances(moved, grid)
+            for tile, moved, grid in zip(
+                self._tiles, torch.split(adversarial, sizes), after, strict=True
+            )
+        ]
+        columns = zip(*(vars(part).values() for part in measured), strict=True)
+        return Distances(*(torch.cat(column) for column in columns))
+
+
+class _Tile:
+    """Some images of a batch."""
+
+    def __init__(self, clean: Tensor) -> None:
+        self.clean = clean
+
+    def distances(self, adversarial: Tensor, rounded: Tensor | None) -> Distances:
+        """Return what ``Ruler`` does of these images."""
         clean = self.clean.flatten(1)
         move = adversarial.flatten(1) - clean
         largest, l2 = _largest(move), move.norm(dim=1)

@@ -70,3 +70,17 @@ def test_one_signed_step_needs_no_ball(eps_255: float) -> None:
     eps = eps_255 / 255
     stepped = torch.add(clean, direction, alpha=eps).clamp_(0, 1)
     assert torch.equal(stepped, project(clean + eps * direction, clean, eps))
+
+
+def test_a_batch_of_many_is_measured_as_each_of_its_images_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    clean = round_to_8bit(torch.rand(5, 3, 20, 24, generator=generator))
+    moved = (clean + 0.02 * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
+    monkeypatch.setattr("iqabench.distances.TILE", 2 * 20 * 24)
+    whole = Ruler(clean)(moved, round_to_8bit(moved))
+    for number, image in enumerate(clean):
+        one = Ruler(image[None])(moved[[number]], round_to_8bit(moved[[number]]))
+        for name, values in vars(one).items():
+            assert torch.equal(values[0], getattr(whole, name)[number]), name
