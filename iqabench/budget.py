@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from iqabench.contracts.attack import ThreatModel
 from iqabench.errors import BudgetError
+from iqabench.tiling import tiles
 
 TOLERANCE = 1e-6
 """float32 rounding of x + eps - x; far below 1/255."""
@@ -49,7 +52,7 @@ def check(
         )
     if adversarial.device != clean.device:
         raise BudgetError(f"attack returned a tensor on {adversarial.device}, not {clean.device}")
-    low, high = (float(v) for v in adversarial.detach().aminmax())  # NaN if any pixel is NaN
+    low, high = _range(tiles(adversarial))  # NaN if any pixel is NaN
     if not (math.isfinite(low) and math.isfinite(high)):
         raise BudgetError("attack returned NaN or infinite pixels")
     if low < 0 or high > 1:
@@ -66,8 +69,16 @@ def check(
 
 def largest_move(first: Tensor, second: Tensor) -> float:
     """Return the largest absolute difference of two batches of images."""
-    low, high = (second - first).detach().aminmax()
-    return max(-float(low), float(high))
+    low, high = _range(b - a for a, b in zip(tiles(first), tiles(second), strict=True))
+    return max(-low, high)
+
+
+def _range(parts: Iterable[Tensor]) -> tuple[float, float]:
+    """Return the smallest and the largest number; NaN if there is one."""
+    ends = [part.detach().aminmax() for part in parts]
+    return float(torch.stack([e.min for e in ends]).min()), float(
+        torch.stack([e.max for e in ends]).max()
+    )
 
 
 def round_to_8bit(images: Tensor) -> Tensor:

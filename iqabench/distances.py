@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from iqabench.tiling import tiles
+
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 """Window, width and constants of Wang et al. 2004, for pixels in ``[0, 1]``."""
-TILE = 1 << 18
-"""Pixels that are measured at a time on a CPU: their maps are a few megabytes."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,13 @@ class Distances:
 class Ruler:
     """Measures versions of one batch of images; what the clean ones need is computed once.
 
-    On a CPU a few images are measured at a time, so that their maps stay in its cache.
-
     Args:
         clean: The clean images, ``(N, 3, H, W)`` in ``[0, 1]``.
     """
 
     def __init__(self, clean: Tensor) -> None:
         self.clean = clean
-        pixels = clean.shape[2] * clean.shape[3]
-        together = max(1, TILE // max(1, pixels)) if clean.device.type == "cpu" else len(clean)
-        self._tiles = [_Tile(images) for images in torch.split(clean, together)]
+        self._tiles = [_Tile(images) for images in tiles(clean)]
 
     @torch.no_grad()
     def __call__(self, adversarial: Tensor, rounded: Tensor | None) -> Distances:

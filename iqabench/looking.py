@@ -88,8 +88,10 @@ class LookingSweep(Sweep):
         return max(furthest(scores.scores, seen.scores), furthest(scores.logits, seen.logits))
 
     def _moves(self, eps_255: Sequence[float], numbers: list[int]) -> Iterator[Move]:
-        yield from super()._moves(eps_255, numbers)
-        images, _ = self.side.batch(numbers, self.conditions.device)
+        images = torch.zeros(0)
+        for move in super()._moves(eps_255, numbers):
+            images = move.images
+            yield move
         scores = self._look.remembered() or self._score(images, numbers)
         self._found.add(scores, Distances.of_unmoved(images))
 

@@ -78,7 +78,7 @@ def test_a_batch_of_many_is_measured_as_each_of_its_images_is(
     generator = torch.Generator().manual_seed(3)
     clean = round_to_8bit(torch.rand(5, 3, 20, 24, generator=generator))
     moved = (clean + 0.02 * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
-    monkeypatch.setattr("iqabench.distances.TILE", 2 * 20 * 24)
+    monkeypatch.setattr("iqabench.tiling.TILE", 2 * 20 * 24)
     whole = Ruler(clean)(moved, round_to_8bit(moved))
     for number, image in enumerate(clean):
         one = Ruler(image[None])(moved[[number]], round_to_8bit(moved[[number]]))
