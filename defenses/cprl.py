@@ -47,8 +47,7 @@ Masking = Literal["own", "removed", "recorded", "soft"]
 def at_rank(table: Tensor, values: Tensor, rank: Rank) -> Tensor:
     """Return, for every channel, the entry of a table at the channel's rank.
 
-    A k-th value would not do: the sigmoid of Eq 7 needs the rank itself within about 17 of its
-    threshold.
+    A k-th value would not do: Eq 7's sigmoid needs ranks within about 17 of its threshold.
 
     Args:
         table: ``(K,)``, one entry per rank.
@@ -59,10 +58,8 @@ def at_rank(table: Tensor, values: Tensor, rank: Rank) -> Tensor:
     """
     rows = (values.abs() if rank == "magnitude" else values).detach().movedim(1, -1)
     if rank == "indices":
-        found = table[stable_order(rows, descending=False)]
-    else:
-        found = entries_at_ranks(table, rows, descending=rank == "descending")
-    return found.movedim(-1, 1)
+        return table[stable_order(rows, descending=False)].movedim(-1, 1)
+    return entries_at_ranks(table, rows, descending=rank == "descending").movedim(-1, 1)
 
 
 def soft_ranks(values: Tensor, rank: Rank) -> Tensor:
@@ -72,12 +69,12 @@ def soft_ranks(values: Tensor, rank: Rank) -> Tensor:
         values: ``(N, K, ...)``.
         rank: As for ``at_rank``; ``indices`` are no function of the values and have no soft form.
     """
-    if rank == "magnitude":
-        scale = values.square().mean(1, keepdim=True).sqrt().clamp_min(1e-6)
-        return values.shape[1] * torch.erf(values.abs() / (scale * 2**0.5))
-    centred = values - values.mean(1, keepdim=True)
+    centred = values if rank == "magnitude" else values - values.mean(1, keepdim=True)
     scale = centred.square().mean(1, keepdim=True).sqrt().clamp_min(1e-6)
-    below = 0.5 * (1 + torch.erf(centred / (scale * 2**0.5)))
+    within = torch.erf(centred / (scale * 2**0.5))
+    if rank == "magnitude":
+        return values.shape[1] * within.abs()
+    below = 0.5 * (1 + within)
     return values.shape[1] * (1 - below if rank == "descending" else below)
 
 
@@ -176,8 +173,7 @@ class ChannelActivation(nn.Module):
         elif self.switch.part == "necessary":  # s of Eq 13: the causal part is replaced
             rest = kept if self.method.eq13 == "literal" else features * (1 - mask)
             kept = self.xi(features) * mask + rest
-        out: Tensor = self.activation(kept)
-        return out
+        return self.activation(kept)  # type: ignore[no-any-return]
 
     def mask(self, features: Tensor) -> Tensor:
         """Return M, ``(N, K, h, w)`` or broadcastable to it; no gradient but to ``b``."""
@@ -201,8 +197,7 @@ class ChannelActivation(nn.Module):
             return self._hard(drawn, "ascending")
         if self.method.mask == "frozen":
             if self.training and self.switch.part == "none":
-                mean = features.detach().mean((0, 2, 3), keepdim=True)
-                self.typical.lerp_(mean, MOMENTUM)
+                self.typical.lerp_(features.detach().mean((0, 2, 3), keepdim=True), MOMENTUM)
             elif not self.training:
                 return self._hard(self.typical, self.method.rank)
         return self._hard(self._ranked(features), self.method.rank)
@@ -211,8 +206,7 @@ class ChannelActivation(nn.Module):
         return features.mean((2, 3), keepdim=True) if self.method.axis == "image" else features
 
     def _hard(self, values: Tensor, rank: Rank) -> Tensor:
-        count = values.shape[1]
-        by_rank = self._sigmoid(torch.arange(count).to(values), count)
+        by_rank = self._sigmoid(torch.arange(values.shape[1]).to(values), values.shape[1])
         return at_rank(by_rank, values, rank)
 
     def _sigmoid(self, rank: Tensor, count: int, *, softness: float = 1.0) -> Tensor:
