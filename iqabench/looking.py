@@ -58,7 +58,7 @@ class LookingSweep(Sweep):
 
     @property
     def found(self) -> CleanPass | None:
-        """The clean pass, if the whole side was looked at."""
+        """The clean pass, once the whole side was looked at and nothing failed."""
         return self._found if len(self.clean.scores) == len(self.side) else None
 
     def run(
@@ -70,7 +70,8 @@ class LookingSweep(Sweep):
         """See ``Sweep.run``; afterwards ``found`` may be there."""
         self._found = CleanPass()
         outcomes = super().run(eps_255, progress, keepers)
-        self.clean = self._found.scores
+        if all(outcome.error is None for outcome in outcomes.values()):
+            self.clean = self._found.scores
         return outcomes
 
     def _attackable(self) -> Regressor:
