@@ -14,6 +14,10 @@ from iqabench.metrics import agreement
 from iqabench.results import CellRecord, write_cell
 
 Floats = NDArray[np.float64]
+REVERSED = (4, 3, 2, 1, -1, -2, -3, -4)
+"""Logits of a ``FakeRow`` that put its images in the opposite order."""
+SWAPPED = (-4, -3, -2, -1, 4, 3, 2, 1)
+"""The same for the better half of them alone."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from conftest import InstallPlugin
+from played_cluster import contents
 from support import Workplace
-from test_distributed import contents
 
 from iqabench.results import find_cells, read_cell
 
