@@ -13,9 +13,9 @@ import numpy as np
 from subject import CPU, regressor_of, run, side_of, sweep_of
 from timing import Row, at_most, main
 
-from iqabench.data import Side
 from iqabench.environment import peak_memory_mb
 from iqabench.pixels import Pixels
+from iqabench.sides import Side
 
 SIZE = 128
 

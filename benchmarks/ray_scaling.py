@@ -21,12 +21,13 @@ from typing import Any
 
 from iqabench.cli.console import ConsoleReporter
 from iqabench.config import load_benchmark
-from iqabench.data import DataHome, decode
+from iqabench.data import DataHome
 from iqabench.distributed.driving import Driver
 from iqabench.distributed.jobs import Setting
 from iqabench.distributed.ray_cluster import RayCluster, connected, share_of
 from iqabench.planning import Plan, make_plan
 from iqabench.progress import Silent
+from iqabench.sides import decode
 
 SHORT = {"resize": 64, "crop": 64, "batch_size": 16, "epochs": 2, "lr": 1e-3}
 """A recipe that trains in seconds: what is measured is not how good the network is."""

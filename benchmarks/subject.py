@@ -13,7 +13,6 @@ from iqabench.chains import Chain
 from iqabench.clean import clean_scores
 from iqabench.conditions import Conditions
 from iqabench.contracts.objective import Facts
-from iqabench.data import Geometry, Side
 from iqabench.environment import settle
 from iqabench.folding import Speed, quicken
 from iqabench.looking import LookingSweep, can_remember
@@ -21,6 +20,7 @@ from iqabench.pixels import Pixels
 from iqabench.planning import attack
 from iqabench.scoring import Scores
 from iqabench.seeding import lent_rng, seed_torch
+from iqabench.sides import Geometry, Side
 from iqabench.sweeping import Outcome, Sweep
 
 BATCH = 16

@@ -16,8 +16,8 @@ from timing import Row, at_least, at_most, main, race
 from torch import Tensor
 
 from iqabench.api import Regressor
-from iqabench.data import Side
 from iqabench.folding import Speed
+from iqabench.sides import Side
 
 FGSM_EPS = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
 PGD_EPS = [1.0, 2.0, 4.0, 8.0]

@@ -10,10 +10,10 @@ import torch
 from iqabench.conditions import Conditions
 from iqabench.containment import contained
 from iqabench.contracts.regressor import Regressor
-from iqabench.data import Side
 from iqabench.distances import Distances
 from iqabench.progress import Counter
 from iqabench.scoring import CellColumns, Scores, score
+from iqabench.sides import Side
 
 
 @dataclass

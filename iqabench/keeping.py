@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from iqabench.data import Side
 from iqabench.errors import BudgetError, ConfigError, OutputError, ResultsError
 from iqabench.files import hash_file, hash_of, write_bytes
+from iqabench.sides import Side
 
 FOLDER = "images"
 """Of a run directory."""

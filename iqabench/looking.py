@@ -17,12 +17,12 @@ from iqabench.conditions import Conditions
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor, RegressorWrapper
-from iqabench.data import Side
 from iqabench.distances import Distances
 from iqabench.errors import SelfCheckError
 from iqabench.keeping import Keeper
 from iqabench.progress import Counter
 from iqabench.scoring import Scores, scores_of
+from iqabench.sides import Side
 from iqabench.sweeping import Move, Outcome, Sweep, furthest
 from iqabench.visibility import Visibility
 

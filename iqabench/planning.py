@@ -12,7 +12,7 @@ from iqabench.config import Benchmark, Conditions
 from iqabench.containment import shielded
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.dataset import Dataset
-from iqabench.data import DataHome, Geometry, OpenDataset, Side, dataset, missing_line
+from iqabench.data import DataHome, OpenDataset, dataset, missing_line
 from iqabench.errors import (
     ConfigError,
     DataError,
@@ -27,6 +27,7 @@ from iqabench.recipes import Recipe
 from iqabench.registry import ATTACKS, DATASETS, Named
 from iqabench.results import CLEAN
 from iqabench.seeding import lent_rng
+from iqabench.sides import Geometry, Side
 from iqabench.specs import parse
 from iqabench.suites import expand
 from iqabench.training import Training

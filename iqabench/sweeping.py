@@ -19,7 +19,6 @@ from iqabench.contracts.attack import Attack, AttackBatch
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Expectation, Regressor
 from iqabench.counting import Counted, Tally
-from iqabench.data import Side
 from iqabench.distances import Ruler
 from iqabench.environment import forget_peak, peak_memory_mb
 from iqabench.errors import BudgetError, CellError, SelfCheckError
@@ -27,6 +26,7 @@ from iqabench.keeping import Keeper
 from iqabench.progress import Counter
 from iqabench.routes import OWN, routes
 from iqabench.scoring import CellColumns, Scores, score
+from iqabench.sides import Side
 from iqabench.visibility import Visibility
 
 T = TypeVar("T")

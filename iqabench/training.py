@@ -21,7 +21,7 @@ from iqabench.containment import contained
 from iqabench.contracts.defense import Batch, Player, TrainState
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
-from iqabench.data import OpenDataset, Side
+from iqabench.data import OpenDataset
 from iqabench.environment import environment, settle
 from iqabench.errors import CellError, IqabenchError, WeightsError
 from iqabench.files import file_name, hash_of
@@ -29,6 +29,7 @@ from iqabench.locking import waited_for
 from iqabench.progress import Reporter
 from iqabench.recipes import Recipe
 from iqabench.seeding import exact_kernels, lent_rng, seed_torch
+from iqabench.sides import Side
 
 VERSION = 1
 """Raise it when the same recipe would train other weights."""

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from iqabench.api import Noise, Regressor, Row
 from iqabench.cli import main
-from iqabench.data import Geometry, Side
 from iqabench.pixels import Pixels
+from iqabench.sides import Geometry, Side
 
 
 class Linear(Regressor):

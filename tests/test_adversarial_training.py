@@ -22,12 +22,13 @@ from iqabench.api import (
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
 from iqabench.cli import main
-from iqabench.data import DataHome, Geometry, OpenDataset, dataset
+from iqabench.data import DataHome, OpenDataset, dataset
 from iqabench.defenses.adversarial_training import AdversarialTraining
 from iqabench.errors import ParamError
 from iqabench.progress import Silent
 from iqabench.recipes import Recipe
 from iqabench.results import find_cells, read_cell
+from iqabench.sides import Geometry
 from iqabench.testing import SmoothRegressor, check_defense
 from iqabench.testing.rules import one_thread
 from iqabench.training import Training, find_or_train

@@ -12,11 +12,12 @@ from PIL import Image
 from support import write_biq2021
 
 from iqabench.api import LabelMap, Row, Table
-from iqabench.data import DataHome, Geometry, OpenDataset, dataset
+from iqabench.data import DataHome, OpenDataset, dataset
 from iqabench.datasets.biq2021 import BIQ2021
 from iqabench.errors import DataError, UnreadableImagesError
 from iqabench.pixels import decode_image, hash_images, one_image, open_pixels
 from iqabench.progress import Silent
+from iqabench.sides import Geometry
 from iqabench.splits import Split, load_split, make_split
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "biq2021"

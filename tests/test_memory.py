@@ -16,11 +16,11 @@ from iqabench.api import Noise
 from iqabench.clean import clean_scores
 from iqabench.conditions import Conditions
 from iqabench.contracts.objective import Facts
-from iqabench.data import Geometry, Side
 from iqabench.memory import Memory, is_exhausted
 from iqabench.pixels import Pixels
 from iqabench.planning import attack
 from iqabench.resident import Residence, Resident, fits_in
+from iqabench.sides import Geometry, Side
 from iqabench.sweeping import Outcome, Sweep
 
 COUNT = 11

@@ -10,10 +10,11 @@ import yaml
 from support import Workplace
 
 from iqabench.config import Conditions, load_benchmark
-from iqabench.data import DataHome, Geometry, dataset
+from iqabench.data import DataHome, dataset
 from iqabench.errors import DataError, UnknownNameError
 from iqabench.planning import choose_datasets, conditions_of, make_plan
 from iqabench.progress import Silent
+from iqabench.sides import Geometry
 
 Install = Callable[..., Path]
 SOURCE = """

@@ -12,11 +12,12 @@ from torch import nn
 
 from iqabench.backbones import BACKBONES, BackboneSpec
 from iqabench.chains import Chain
-from iqabench.data import DataHome, Geometry, OpenDataset, dataset
+from iqabench.data import DataHome, OpenDataset, dataset
 from iqabench.errors import WeightsError
 from iqabench.progress import Silent
 from iqabench.recipes import Recipe
 from iqabench.seeding import lent_rng, seed_torch
+from iqabench.sides import Geometry
 from iqabench.training import Training, find_or_train
 
 CPU = torch.device("cpu")

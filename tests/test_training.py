@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from trainings import CPU, RECIPE, open_data, plain
 from iqabench import checkpoints
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
-from iqabench.checkpoints import hash_tensors
+from iqabench.checkpoints import Checkpoint, hash_tensors
 from iqabench.data import OpenDataset
 from iqabench.errors import WeightsError
+from iqabench.locking import waited_for
 from iqabench.progress import Silent
 from iqabench.registry import Named
 from iqabench.training import find_or_train
@@ -38,6 +40,26 @@ def test_a_training_is_found_again_by_what_made_it(data: OpenDataset, tmp_path: 
     assert card["description"]["recipe"]["epochs"] == 3
     assert len(card["losses"]) == 3
     assert not first.training_file.exists()
+
+
+def test_who_comes_while_a_network_is_trained_waits_for_it(
+    data: OpenDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = find_or_train(plain(data), tmp_path / "elsewhere", CPU, Silent())
+    monkeypatch.setattr("iqabench.training._Trainer.run", None)  # nothing is trained from here on
+    here = plain(data).checkpoint(tmp_path)
+    found: list[Checkpoint] = []
+    second = Thread(
+        target=lambda: found.append(find_or_train(plain(data), tmp_path, CPU, Silent()))
+    )
+    with waited_for(here.folder):  # as a first process does while it trains
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+        here.take(elsewhere.files())
+    second.join(60)
+    assert found == [here]
+    assert here.card() == elsewhere.card()
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from support import write_biq2021
 
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
-from iqabench.data import DataHome, Geometry, OpenDataset, dataset
+from iqabench.data import DataHome, OpenDataset, dataset
 from iqabench.progress import Silent
 from iqabench.recipes import Recipe
+from iqabench.sides import Geometry
 from iqabench.training import Training
 
 CPU = torch.device("cpu")

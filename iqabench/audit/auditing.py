@@ -17,13 +17,13 @@ from iqabench.chains import Chain
 from iqabench.containment import shielded
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Expectation, Regressor
-from iqabench.data import Side
 from iqabench.errors import ResultsError, UsageError, one_line
 from iqabench.leaderboard.draws import Place, draws_of
 from iqabench.leaderboard.load import Board, Group, load_board
 from iqabench.leaderboard.load import Entry as Row
 from iqabench.planning import Entry, Plan, attack
 from iqabench.running import Runner
+from iqabench.sides import Side
 from iqabench.suites import Suite, find_member
 
 PROBED = 32

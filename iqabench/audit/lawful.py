@@ -11,8 +11,8 @@ from torch import Tensor
 
 from iqabench.audit.thresholds import REPEATS
 from iqabench.contracts.regressor import Regressor
-from iqabench.data import Side
 from iqabench.scoring import score
+from iqabench.sides import Side
 
 LOOKS = 16
 """Images that are looked at."""

@@ -7,12 +7,12 @@ import operator
 from collections.abc import Iterable
 
 from iqabench.cli.figure import facts_of, setting_of
-from iqabench.data import decode
 from iqabench.figures.canvas import Words, save
 from iqabench.figures.channels import channels_table, compare_channels, find_layer
 from iqabench.figures.drawing import draw_channels
 from iqabench.figures.subject import untrained
 from iqabench.seeding import exact_kernels
+from iqabench.sides import decode
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from iqabench.cli.console import ConsoleReporter, data_console, print_json
 from iqabench.cli.estimate import show
 from iqabench.cli.setup import benchmark_of, device_of, home_of, keep_request
 from iqabench.config import Benchmark
-from iqabench.data import DataHome, decode
+from iqabench.data import DataHome
 from iqabench.errors import ConfigError
 from iqabench.estimating import estimate
 from iqabench.files import file_name, write_json, write_text
@@ -31,6 +31,7 @@ from iqabench.metrics import Estimate
 from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.results import find_cells
 from iqabench.running import Runner
+from iqabench.sides import decode
 from iqabench.suites import Suite, find
 
 IMAGES, QUICK_IMAGES = 100, 32

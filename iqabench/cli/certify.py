@@ -14,7 +14,6 @@ from rich.text import Text
 from iqabench.cli.console import ConsoleReporter, data_console
 from iqabench.cli.figure import Setting, facts_of, prepare
 from iqabench.cli.setup import benchmark_of
-from iqabench.data import decode
 from iqabench.figures.canvas import Words, save
 from iqabench.figures.certified import (
     Certified,
@@ -30,6 +29,7 @@ from iqabench.files import json_text
 from iqabench.leaderboard.tables import shown
 from iqabench.leaderboard.terminal import MISSING, bulleted
 from iqabench.seeding import exact_kernels
+from iqabench.sides import decode
 
 MOST = 6
 """Lines in one figure."""

@@ -14,10 +14,11 @@ from iqabench.cli.console import ConsoleReporter, data_console, print_json
 from iqabench.cli.failing import print_error
 from iqabench.cli.setup import benchmark_of, home_of
 from iqabench.contracts.dataset import Dataset, Table
-from iqabench.data import DataHome, Geometry, dataset, decode, missing_line
+from iqabench.data import DataHome, dataset, missing_line
 from iqabench.errors import ConfigError, DataError, UsageError
 from iqabench.planning import all_datasets, conditions_of
 from iqabench.registry import Named
+from iqabench.sides import Geometry, decode
 
 
 def execute(arguments: argparse.Namespace) -> int:

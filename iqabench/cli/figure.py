@@ -14,13 +14,14 @@ from iqabench.cli.console import ConsoleReporter, print_json
 from iqabench.cli.setup import benchmark_of, device_of, home_of
 from iqabench.config import Benchmark
 from iqabench.contracts.attack import Attack
-from iqabench.data import OpenDataset, decode
+from iqabench.data import OpenDataset
 from iqabench.errors import ConfigError, OutputError
 from iqabench.figures.subject import Subject, subjects
 from iqabench.models import Models
 from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.progress import Counter
 from iqabench.registry import Named
+from iqabench.sides import decode
 
 T = TypeVar("T")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from iqabench.cli.figure import facts_of, setting_of
-from iqabench.data import decode
 from iqabench.errors import ConfigError
 from iqabench.figures.canvas import Words, save
 from iqabench.figures.drawing import draw_minimal
 from iqabench.figures.minimal import MinimalEps, check_searchable, minimal_eps, minimal_table
 from iqabench.seeding import exact_kernels
+from iqabench.sides import decode
 
 MOST = 6
 """Lines in one figure."""

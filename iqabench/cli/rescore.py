@@ -15,7 +15,6 @@ from rich.text import Text
 from iqabench.cli.console import ConsoleReporter, data_console, print_json
 from iqabench.cli.setup import device_of, flags_of, home_of, request_of
 from iqabench.config import load_benchmark
-from iqabench.data import decode
 from iqabench.files import json_text, write_set
 from iqabench.leaderboard.tables import field_text, shown
 from iqabench.metrics import METRICS, Estimate
@@ -23,6 +22,7 @@ from iqabench.models import Models
 from iqabench.planning import make_plan
 from iqabench.rescoring import Rescored, check_fits, find_kept, rescore
 from iqabench.seeding import exact_kernels
+from iqabench.sides import decode
 
 SCHEMA = 1
 """Raise it whenever a field of ``rescored.json`` changes its meaning."""

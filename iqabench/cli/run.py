@@ -12,12 +12,12 @@ from iqabench.cli.console import ConsoleReporter
 from iqabench.cli.engine import Compute, anywhere, check_engine, on_ray
 from iqabench.cli.estimate import show
 from iqabench.cli.setup import benchmark_of, device_of, home_of, keep_request
-from iqabench.data import decode
 from iqabench.estimating import estimate
 from iqabench.keeping import Saving, can_keep
 from iqabench.locking import locked
 from iqabench.planning import Plan, choose_datasets, make_plan
 from iqabench.running import Runner, Summary
+from iqabench.sides import decode
 from iqabench.visibility import Visibility
 
 

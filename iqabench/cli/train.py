@@ -7,8 +7,8 @@ import sys
 
 from iqabench.cli.console import ConsoleReporter, print_json
 from iqabench.cli.setup import benchmark_of, device_of, home_of
-from iqabench.data import decode
 from iqabench.planning import choose_datasets, make_plan
+from iqabench.sides import decode
 from iqabench.training import find_or_train
 
 

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 from iqabench.chains import Chain
-from iqabench.data import DataHome, dataset, decode
+from iqabench.data import DataHome, dataset
 from iqabench.distributed.jobs import Files, Job, Node, Refusal, Report, checkpoints_of, release
 from iqabench.errors import DataError, DeviceError, IqabenchError, OutputError, UsageError
 from iqabench.planning import attack
@@ -20,6 +20,7 @@ from iqabench.progress import Silent
 from iqabench.results import CLEAN
 from iqabench.running import Runner
 from iqabench.seeding import exact_kernels
+from iqabench.sides import decode
 from iqabench.steps import Begun, Step
 from iqabench.training import install
 from iqabench.visibility import Visibility

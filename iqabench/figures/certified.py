@@ -22,7 +22,6 @@ from iqabench.contracts.certificate import (
     samples_needed,
 )
 from iqabench.contracts.defense import Wrapper
-from iqabench.data import Geometry, Side
 from iqabench.environment import environment
 from iqabench.errors import CellError, ConfigError, IncompatibleError
 from iqabench.figures.subject import untrained
@@ -33,6 +32,7 @@ from iqabench.progress import Counter
 from iqabench.registry import DEFENSES
 from iqabench.resampling import RESAMPLES, Units, expanded_interval
 from iqabench.seeding import lent_rng
+from iqabench.sides import Geometry, Side
 
 Floats = NDArray[np.float64]
 

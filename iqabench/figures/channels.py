@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from iqabench.contracts.backbone import Backbone
 from iqabench.contracts.regressor import Regressor
-from iqabench.data import Side
 from iqabench.errors import CellError, DataError, IncompatibleError, did_you_mean
 from iqabench.figures.subject import Subject
 from iqabench.progress import Counter, unseen
+from iqabench.sides import Side
 
 
 @dataclass(frozen=True)

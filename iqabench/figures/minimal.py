@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqabench.contracts.attack import Attack
-from iqabench.data import Side
 from iqabench.errors import IncompatibleError
 from iqabench.figures.subject import Subject
 from iqabench.metrics import Estimate
 from iqabench.progress import Counter, unseen
 from iqabench.registry import Named
 from iqabench.resampling import RESAMPLES, Units, expanded_interval
+from iqabench.sides import Side
 from iqabench.sweeping import Sweep
 
 Floats = NDArray[np.float64]

@@ -12,11 +12,11 @@ from torch import Tensor
 from iqabench.contracts.ascent import pixel_gradient
 from iqabench.contracts.attack import Attack, ObjectiveAttack
 from iqabench.contracts.regressor import Regressor
-from iqabench.data import Side
 from iqabench.errors import CellError, IncompatibleError, UnknownNameError
 from iqabench.figures.subject import Subject, only_image, with_label
 from iqabench.progress import Counter, unseen
 from iqabench.scoring import score
+from iqabench.sides import Side
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from iqabench.contracts.attack import Attack, ObjectiveAttack
 from iqabench.contracts.dataset import Row
 from iqabench.contracts.objective import Facts
 from iqabench.contracts.regressor import Regressor
-from iqabench.data import OpenDataset, Side
+from iqabench.data import OpenDataset
 from iqabench.errors import DataError, did_you_mean
 from iqabench.models import Models
 from iqabench.pixels import hash_images, one_image
@@ -24,6 +24,7 @@ from iqabench.planning import Entry, Plan
 from iqabench.progress import unseen
 from iqabench.scoring import Scores, score
 from iqabench.seeding import lent_rng
+from iqabench.sides import Side
 from iqabench.sweeping import Sweep
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from iqabench import budget
-from iqabench.data import Side
 from iqabench.distances import Ruler
 from iqabench.figures.subject import Subject, with_label
+from iqabench.sides import Side
 
 
 @dataclass(frozen=True)
