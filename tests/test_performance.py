@@ -50,6 +50,17 @@ def test_a_sweep_of_six_radii_beats_a_loop_that_takes_six_gradients() -> None:
     assert seconds["loop"] > 1.25 * seconds["sweep"]  # 2.3 where nothing else runs
 
 
+def test_a_sweep_of_six_radii_is_one_gradient_and_six_scores() -> None:
+    side, network = side_of(3, 64), regressor_of("resnet", "demo_net")
+    made: list[bool] = []
+    network.get_submodule("backbone").register_forward_hook(lambda *_: made.append(torch.is_grad_enabled()))
+    sweep = sweep_of("fgsm:objective=reflect", network, side)
+    found = run(sweep, sweeps.FGSM_EPS)
+    assert made == [True, *[False] * 6]
+    assert len(sweep.clean.scores) == 3
+    assert all(len(found[eps].columns.array("score")) == 3 for eps in sweeps.FGSM_EPS)
+
+
 def test_measuring_distances_costs_little_beside_the_network() -> None:
     side, network = side_of(4, 160), regressor_of("resnet", speed="exact")
     images = side.pixels.centre_crops(range(4), 160)
