@@ -9,7 +9,7 @@ methods=("dbcnn:scnn=$shared/weights/scnn.pkl" nima nima:head=emd denoise sat at
     cprl:pns=false kwta:share=0.5 at:eps_255=2,steps=2+resnet trades:eps_255=2,steps=2+resnet
     nt:weight=0.0001+resnet noise_augmentation+resnet jpeg+resnet bitdepth+resnet blur+resnet
     median+resnet resize+resnet noise+resnet)
-slow=(lwta smoothing:samples=5+resnet) # many passes for one score: one radius, no verdict
+slow=(lwta smoothing:samples=5+resnet) # many passes for one score: one radius, no standard-v1
 
 flags() { for spec in "$@"; do printf -- '--defense\n%s\n' "$spec"; done; }
 mapfile -t every < <(flags "${methods[@]}")
@@ -17,6 +17,7 @@ mapfile -t few < <(flags "${slow[@]}")
 iqabench run "${common[@]}" "${every[@]}"
 iqabench audit --quick --images 50 "${common[@]}" "${every[@]}"
 iqabench run "${common[@]}" "${few[@]}" --eps 1
+iqabench audit --quick --images 50 "${common[@]}" "${few[@]}"
 iqabench run "${common[@]}" "${every[@]}" --attack standard-v1 --eps 2
 # the clean score of the undefended network on all 500 test images
 iqabench run "${common[@]}" --defense resnet --attack fgsm --eps 1 --images 500 --out "$out-whole"
