@@ -11,11 +11,15 @@ from iqabench.api import Batch, Regressor, Step, TrainState, TrainStep, Wrapper
 class NoiseAugmentation(Wrapper):
     """Add normal noise to every training image; nothing changes in testing.
 
+    Gaussian data augmentation (Zantedeschi et al. 2017), with a fresh draw in every step.
+
     Attributes:
         sigma_255: Standard deviation of a pixel's noise, in grey levels.
     """
 
     summary = "trained on images with normal noise"
+    paper = "https://arxiv.org/abs/1707.06728"
+    year = 2017
     changes_training = True
 
     sigma_255: float = 4.0

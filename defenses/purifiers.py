@@ -161,13 +161,15 @@ class BitDepth(Purifier):
 
 @dataclass(frozen=True, kw_only=True)
 class Blur(Purifier):
-    """A 3 x 3 Gaussian; it has a gradient.
+    """A 3 x 3 Gaussian, as in Gushchin et al. 2024 (Guardians of Image Quality); it has a gradient.
 
     Attributes:
         sigma: In pixels.
     """
 
     summary = "input blurred by a 3 x 3 Gaussian"
+    paper = "https://arxiv.org/abs/2408.01541"
+    year = 2024
 
     sigma: float = 0.8
 
@@ -204,11 +206,15 @@ class Median(Purifier):
 class Resize(Purifier):
     """Images made smaller and large again, bilinear and antialiased; it has a gradient.
 
+    As resize and upscale in Gushchin et al. 2024, but antialiased.
+
     Attributes:
         factor: Of the smaller size.
     """
 
     summary = "input made smaller and large again"
+    paper = "https://arxiv.org/abs/2408.01541"
+    year = 2024
 
     factor: float = 0.5
 
@@ -228,11 +234,15 @@ class Resize(Purifier):
 class NoisyInput(Wrapper):
     """Normal noise on every input, fresh at every look; attacked in expectation (EOT).
 
+    As in Gushchin et al. 2024.
+
     Attributes:
         sigma: Standard deviation on the ``[0, 1]`` scale.
     """
 
     summary = "input with fresh normal noise"
+    paper = "https://arxiv.org/abs/2408.01541"
+    year = 2024
 
     sigma: float = 0.01
 
