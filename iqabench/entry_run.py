@@ -302,5 +302,4 @@ class EntryRun:
         yield from self._fail(recorder, NOTHING, [0.0], error)
         for attack in self.plan.attacks:
             attacked = Attacked.by(attack, sources={}, draws=None)
-            radii = [e for e in self.plan.eps_255 if (attacked.spec, e) not in self.leave]
-            yield from self._fail(recorder, attacked, radii, error)
+            yield from self._fail(recorder, attacked, self._asked(attack), error)
