@@ -26,6 +26,8 @@ from iqabench.leaderboard.merge import image_paths, merge_cells
 
 COPIED = ("audits", "cards")
 """Folders of a run that come along beside its cells, their images and its splits."""
+_INCIDENTAL = ("environment", "seconds")
+"""What a card says of where and how fast a network was trained."""
 DERIVED = ("leaderboard.*", "statistics*.*", "costs.*", "compare-*.csv", "report.html", "figures/*")
 """What commands make again from cells at any time."""
 
@@ -80,7 +82,7 @@ def merge_runs(runs: Sequence[Path]) -> Merged:
         for folder in COPIED:
             for path in sorted((run / folder).rglob("[!.]*")):
                 if path.is_file():
-                    _add(files, run, path)
+                    _add(files, run, path, same=_one_training)
     documents = _splits(runs) | {"run.json": {"runs": _requests(runs), "schema": 1}}
     before = (rounded_keys(run) for run in runs)
     return Merged(_names(runs), tuple(cells), files, documents, rounded.union(*before))
@@ -127,17 +129,43 @@ def _run_of(cell: Cell) -> Path:
     return cell.path.parents[3]
 
 
-def _add(files: dict[str, Path], run: Path, path: Path) -> None:
-    """Note where a file comes from; the same file of another run has to hold the same."""
+def _add(
+    files: dict[str, Path],
+    run: Path,
+    path: Path,
+    *,
+    same: Callable[[Path, Path], bool] = lambda one, other: False,
+) -> None:
+    """Note where a file comes from; the same file of another run has to hold the same.
+
+    Args:
+        files: Where files come from, by their place in the new folder.
+        run: The run that has it.
+        path: The file.
+        same: Says of two files with different bytes whether either may stand for both.
+    """
     if not path.is_file():
         raise ResultsError(f"{path}: a cell names it, and it is missing")
     name = path.relative_to(run).as_posix()
     there = files.setdefault(name, path)
-    if there != path and not filecmp.cmp(there, path, shallow=False):
+    if there == path or filecmp.cmp(there, path, shallow=False):
+        return
+    if not same(there, path):
         raise ResultsError(
             f"{there} and {path} differ and cannot both be {name}; leave one run out, or make "
             "that file again in one of them"
         )
+    files[name] = min(there, path, key=Path.read_bytes)  # whatever the order of the runs
+
+
+def _one_training(one: Path, other: Path) -> bool:
+    """Say whether two files are cards of one training that two machines came to the same way."""
+    try:
+        cards = [json.loads(path.read_bytes()) for path in (one, other)]
+        facts = [{k: v for k, v in card.items() if k not in _INCIDENTAL} for card in cards]
+        return "weights_sha256" in facts[0] and facts[0] == facts[1]
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _names(runs: Iterable[Path]) -> tuple[str, ...]:
