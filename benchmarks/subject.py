@@ -15,7 +15,7 @@ from iqabench.conditions import Conditions
 from iqabench.contracts.objective import Facts
 from iqabench.environment import settle
 from iqabench.folding import Speed, quicken
-from iqabench.looking import LookingSweep, can_remember
+from iqabench.looking import LookingSweep, can_look
 from iqabench.pixels import Pixels
 from iqabench.planning import attack
 from iqabench.scoring import Scores
@@ -59,7 +59,7 @@ def sweep_of(spec: str, regressor: Regressor, side: Side, clean: Scores | None =
     Without clean scores they are computed, or found by an attack that looks at the images first.
     """
     conditions, component = Conditions(0, 1, 1, BATCH, CPU), attack(spec).component
-    looks = clean is None and component.looks_first and can_remember(regressor)
+    looks = clean is None and can_look(component, regressor)
     if clean is None and not looks:
         clean = clean_scores(regressor, side, conditions, _quiet)[0]
     logits = clean.logits.tolist() if clean else []

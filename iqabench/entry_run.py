@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,9 +15,9 @@ from iqabench.containment import contained
 from iqabench.contracts.attack import Attack
 from iqabench.contracts.objective import Facts
 from iqabench.contracts.regressor import Regressor
-from iqabench.errors import UsageError
+from iqabench.errors import CellError, UsageError, VoidLookError, one_line, quoted
 from iqabench.keeping import Keeper, can_keep
-from iqabench.looking import LookingSweep, can_remember
+from iqabench.looking import LookingSweep, can_look
 from iqabench.planning import Entry, Plan
 from iqabench.records import NOTHING, Attacked, Recorder
 from iqabench.registry import Named
@@ -28,6 +27,7 @@ from iqabench.scoring import Scores
 from iqabench.steps import Begun, Settled, Step
 from iqabench.sweeping import Outcome, Sweep
 from iqabench.timeouts import within
+from iqabench.undisturbed import NetworkState
 
 if TYPE_CHECKING:
     from iqabench.running import Runner
@@ -68,6 +68,29 @@ class _Swept:
     outcomes: dict[float, Outcome]
 
 
+def _error_of(result: _Swept | Exception) -> Exception | None:
+    if isinstance(result, Exception):
+        return result
+    return next((one.error for one in result.outcomes.values() if one.error is not None), None)
+
+
+class _Subject:
+    """The attacked regressor, made anew when an attack has changed it.
+
+    Args:
+        make: Returns it as it was trained.
+    """
+
+    def __init__(self, make: Callable[[], Regressor]) -> None:
+        self._make = make
+        self.renew()
+
+    def renew(self) -> None:
+        """Make it anew."""
+        self.regressor = self._make()
+        self.state = NetworkState(self.regressor)
+
+
 @dataclass
 class EntryRun:
     """One defense on one data set: its checkpoint, clean pass, and attacks."""
@@ -85,15 +108,18 @@ class EntryRun:
             checkpoint = models.checkpoint(self.entry.training)
             recipe_key, weights = checkpoint.recipe_key, checkpoint.card()["weights_sha256"]
             checkpoint.keep_card(self.runner.run)
-            regressor = within(
-                self.limit,
-                lambda: models.defended(self.entry.chain, self.entry.training, checkpoint),
+            subject = _Subject(
+                lambda: within(
+                    self.limit,
+                    lambda: models.defended(self.entry.chain, self.entry.training, checkpoint),
+                )
             )
-            draws = self.plan.benchmark.score_draws if regressor.stochastic else 1
+            draws = self.plan.benchmark.score_draws if subject.regressor.stochastic else 1
             recorder = self._recorder(recipe_key, weights, draws)
-            ahead = yield from self._look_ahead(regressor, recorder)
+            ahead = yield from self._look_ahead(subject, recorder)
             yield Begun(CLEAN, (0.0,))
-            clean, found = self._clean(regressor, recorder, ahead)
+            clean, found = self._clean(subject.regressor, recorder, ahead)
+            subject.state.tolerate()
         except UsageError:
             raise
         except Exception as e:
@@ -102,7 +128,7 @@ class EntryRun:
         yield Settled(CLEAN, 0.0, found)
         for number, attack in enumerate(self.plan.attacks):
             swept = None if number else ahead
-            yield from self._attack(attack, regressor, clean, recorder, swept)
+            yield from self._attack(attack, subject, clean, recorder, swept)
 
     @cached_property
     def kept(self) -> frozenset[int]:
@@ -139,7 +165,7 @@ class EntryRun:
         return Recorder(runner.run, self.entry, recipe_key, weights, draws, runner.device, speed)
 
     def _clean(
-        self, regressor: Regressor, recorder: Recorder, ahead: _Swept | None
+        self, regressor: Regressor, recorder: Recorder, ahead: _Swept | Exception | None
     ) -> tuple[Scores, bool]:
         """Return the clean scores, and whether they were there already."""
         if recorder.finds(NOTHING, 0.0):
@@ -148,7 +174,8 @@ class EntryRun:
             own = Scores(torch.tensor(table["clean_score"]), torch.tensor(table["clean_logit"]))
             return own, True
         cost: dict[str, object] = {"forwards": 0, "backwards": 0, "queries": None, "seconds": 0.0}
-        seen = ahead.sweep.found if ahead and isinstance(ahead.sweep, LookingSweep) else None
+        looking = ahead.sweep if isinstance(ahead, _Swept) else None
+        seen = looking.found if isinstance(looking, LookingSweep) else None
         if seen is not None:
             recorder.done(NOTHING, 0.0, seen.scores, seen.columns, cost)
             return seen.scores, False
@@ -162,49 +189,45 @@ class EntryRun:
         return scores, False
 
     def _look_ahead(
-        self, regressor: Regressor, recorder: Recorder
-    ) -> Generator[Step, None, _Swept | None]:
+        self, subject: _Subject, recorder: Recorder
+    ) -> Generator[Step, None, _Swept | Exception | None]:
         """Run the first attack if it finds the clean scores on its way.
 
-        If it fails, it does so once more in its turn, after a clean pass.
+        Returns:
+            What came of it, or how it failed; None if it has to be run in its turn, after the
+            clean pass.
         """
         attack = self.plan.attacks[0] if self.plan.attacks else None
         asked = self._asked(attack) if attack else []
-        if not (attack and asked and self._looks_first(attack.component, regressor, recorder)):
+        if not (attack and asked and can_look(attack.component, subject.regressor)):
             return None
+        if recorder.finds(NOTHING, 0.0) or self.plan.benchmark.speed == "compiled":
+            return None  # compiled networks have other code for gradients
         yield Begun(attack.canonical, tuple(asked))
-        with contextlib.suppress(Exception):
-            due = self._due(attack, regressor, recorder)
-            (group,) = due.groups
-            return self._sweep(due, regressor, None, group, recorder)
+        due = self._due(attack, subject.regressor, recorder)
+        for group in due.groups:
+            result = self._attempt(due, subject, None, group, recorder)
+            return None if isinstance(result, VoidLookError) else result
         return None
-
-    def _looks_first(self, attack: Attack, regressor: Regressor, recorder: Recorder) -> bool:
-        return (
-            attack.looks_first
-            and not (attack.needs_fit or attack.sources() or recorder.finds(NOTHING, 0.0))
-            and can_remember(regressor)
-            and self.plan.benchmark.speed != "compiled"  # gradients have other code there
-        )
 
     def _attack(
         self,
         attack: Named[Attack],
-        regressor: Regressor,
+        subject: _Subject,
         clean: Scores,
         recorder: Recorder,
-        ahead: _Swept | None,
+        ahead: _Swept | Exception | None,
     ) -> Iterator[Step]:
         asked = self._asked(attack)
         if not asked:
             return
         yield Begun(attack.canonical, tuple(asked))
         try:
-            due = self._due(attack, regressor, recorder)
+            due = self._due(attack, subject.regressor, recorder)
         except UsageError:
             raise
         except Exception as e:
-            draws = self.plan.benchmark.attack_draws if regressor.stochastic else None
+            draws = self.plan.benchmark.attack_draws if subject.regressor.stochastic else None
             attacked = Attacked.by(attack, sources={}, draws=draws)
             yield from self._fail(recorder, attacked, asked, e)
             return
@@ -212,12 +235,32 @@ class EntryRun:
             yield Settled(attack.canonical, eps, found=True)
         for group in due.groups:
             yield Begun(attack.canonical, group)
-            try:
-                swept = ahead or self._sweep(due, regressor, clean, group, recorder)
-            except Exception as e:
-                yield from self._fail(recorder, due.attacked, group, e)
+            result = ahead or self._attempt(due, subject, clean, group, recorder)
+            if isinstance(result, Exception):
+                yield from self._fail(recorder, due.attacked, group, result)
             else:
-                yield from self._settle(due, swept, clean, recorder)
+                yield from self._settle(due, result, clean, recorder)
+
+    def _attempt(
+        self,
+        due: _Due,
+        subject: _Subject,
+        clean: Scores | None,
+        group: Sequence[float],
+        recorder: Recorder,
+    ) -> _Swept | Exception:
+        """Return a group of radii attacked, or why it failed; the next one finds all as it was."""
+        result: _Swept | Exception
+        try:
+            result = self._sweep(due, subject.regressor, clean, group, recorder)
+        except Exception as e:
+            result = e
+        if changed := subject.state.changed():
+            subject.renew()
+            why = f"{one_line(error)}; " if (error := _error_of(result)) else ""
+            names = quoted(changed, limit=3)
+            result = CellError(f"{why}the attack changed the defense ({names}), which all share")
+        return result
 
     def _asked(self, attack: Named[Attack]) -> list[float]:
         return [e for e in self.plan.eps_255 if (attack.canonical, e) not in self.leave]

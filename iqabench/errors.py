@@ -19,6 +19,7 @@ IqabenchError
   CellError             exit 1: a cell could not be computed
     BudgetError           an attack left the epsilon ball or the pixel range
     SelfCheckError        an attack at eps 0 did not give the clean scores back
+      VoidLookError           what an attack saw first is not the clean score, so it is not taken
 """
 
 from __future__ import annotations
@@ -137,6 +138,10 @@ class BudgetError(CellError):
 
 class SelfCheckError(CellError):
     """An attack at eps 0 did not give the clean scores back."""
+
+
+class VoidLookError(SelfCheckError):
+    """What an attack saw of the clean images first is not, to the last bit, their clean score."""
 
 
 def one_line(error: Exception) -> str:

@@ -1,7 +1,9 @@
 """Clean scores out of an attack's first look at the clean images.
 
 A sweep that begins with a gradient there makes the very pass that clean scores need; where it is
-the first attack of a defense, no other is made.
+the first attack of a defense, no other is made. Only code that is known to score alike with and
+without gradients is trusted with that: our attacks on our defenses, made of torch's own layers.
+Networks and attacks of others get a clean pass before anything else.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from iqabench.contracts.attack import Attack
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor, RegressorWrapper
 from iqabench.distances import Distances
-from iqabench.errors import SelfCheckError
+from iqabench.errors import SelfCheckError, VoidLookError
 from iqabench.keeping import Keeper
 from iqabench.progress import Counter
 from iqabench.scoring import Scores, scores_of
 from iqabench.sides import Side
 from iqabench.sweeping import Move, Outcome, Sweep, furthest
 from iqabench.visibility import Visibility
+
+KNOWN = ("iqabench.", "torchvision.", "torch.nn.modules.", "torch.nn.utils.")
+"""Where code is from that scores alike with and without gradients."""
 
 
 class LookingSweep(Sweep):
@@ -34,8 +39,8 @@ class LookingSweep(Sweep):
     gradient says, so that no number depends on who looked first.
 
     Args:
-        attack: The attack, already prepared; ``looks_first`` says that it suits.
-        regressor: One that ``can_remember`` likes.
+        attack: The attack, already prepared.
+        regressor: ``can_look`` likes them both.
         side: The attacked images.
         conditions: Seeds, draws, batch size, device.
         visibility: Learned distances that are columns too.
@@ -73,6 +78,18 @@ class LookingSweep(Sweep):
         if all(outcome.error is None for outcome in outcomes.values()):
             self.clean = self._found.scores
         return outcomes
+
+    def self_check(self) -> None:
+        """See ``Sweep.self_check``.
+
+        Raises:
+            VoidLookError: What the attack sees first is no clean score.
+            BudgetError: The attack moved pixels although eps is 0.
+        """
+        try:
+            super().self_check()
+        except SelfCheckError as e:
+            raise VoidLookError(str(e)) from e
 
     def _attackable(self) -> Regressor:
         return self._look
@@ -136,9 +153,18 @@ class FirstLook(RegressorWrapper):
             return scores_of(self.inner, self._logits)
 
 
-def can_remember(regressor: Regressor) -> bool:
-    """Say whether a score is what one pass says, and nothing but its logit squashed."""
-    return not regressor.stochastic and type(regressor).forward is Regressor.forward
+def can_look(attack: Attack, regressor: Regressor) -> bool:
+    """Say whether an attack may find the clean scores of a regressor on its way."""
+    return (
+        attack.looks_first
+        and not (attack.needs_fit or attack.sources() or regressor.stochastic)
+        and type(regressor).forward is Regressor.forward  # a score is its logit squashed
+        and all(_is_known(part) for part in (attack, *regressor.modules()))
+    )
+
+
+def _is_known(part: object) -> bool:
+    return type(part).__module__.startswith(KNOWN)
 
 
 def _same(images: Tensor, others: Tensor) -> bool:

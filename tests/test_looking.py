@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from iqabench.api import (
 )
 from iqabench.clean import clean_scores
 from iqabench.contracts.objective import make_goal
+from iqabench.looking import KNOWN
 from iqabench.planning import attack
 from iqabench.results import CellRecord, Columns
 
@@ -46,6 +47,12 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("iqabench.entry_run.clean_scores", counted)
     return made
+
+
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trusts the code of this file as if it were iqabench's."""
+    monkeypatch.setattr("iqabench.looking.KNOWN", (*KNOWN, __name__))
 
 
 def pgd() -> Attack:
@@ -123,6 +130,7 @@ class Claims(Attack):
             yield adversarial + (1 if self.how == "range" and max(eps_list) > 0 else 0)
 
 
+@pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize(("how", "failed"), [("elsewhere", 0), ("raise", 1), ("range", 1)])
 def test_clean_scores_do_not_depend_on_what_the_first_attack_does(
     place: Workplace, tmp_path: Path, passes: list[str], how: str, failed: int
@@ -158,6 +166,7 @@ class Rounds(Defense):
         return Rounding(backbone)
 
 
+@pytest.mark.usefixtures("trusted")
 def test_a_network_that_rounds_otherwise_under_gradients_gets_a_pass_of_its_own(
     place: Workplace, tmp_path: Path, passes: list[str]
 ) -> None:
@@ -165,3 +174,94 @@ def test_a_network_that_rounds_otherwise_under_gradients_gets_a_pass_of_its_own(
     plan = dataclasses.replace(plan, entries=plan.entries[1:])
     summary = execute(place, plan, tmp_path)
     assert (summary.computed, summary.failures, passes) == (2, [], ["clean"])
+
+
+def test_code_of_others_is_not_trusted_with_clean_scores(
+    place: Workplace, tmp_path: Path, passes: list[str]
+) -> None:
+    honest = plan_of(place, [Claims(how="honest")], eps=[2])
+    execute(place, honest, tmp_path / "attack")
+    assert passes == ["clean"]
+    plan = with_defense(plan_of(place, [fgsm()], eps=[2]), Rounds())
+    execute(place, dataclasses.replace(plan, entries=plan.entries[1:]), tmp_path / "defense")
+    assert passes == ["clean"] * 2
+
+
+@pytest.mark.parametrize("defense", ["cprl", "nima", "sat", "denoise", "kwta", "jpeg+resnet"])
+def test_our_defenses_are_looked_at(
+    place: Workplace, tmp_path: Path, passes: list[str], defense: str
+) -> None:
+    assert place.run("--dataset", "biq2021", "--defense", defense, "--out", str(tmp_path)) == 0
+    assert passes == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meddles(Attack):
+    """Changes the network that it attacks."""
+
+    summary = "meddles"
+    how: str = "weights"
+
+    def perturb(
+        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
+    ) -> Tensor:
+        if eps > 0:
+            changes: dict[str, Callable[[], object]] = {
+                "weights": lambda: next(regressor.parameters()).data.mul_(1.5),
+                "mode": regressor.train,
+                "norms": lambda: next(regressor.buffers()).add_(1),
+                "hooks": lambda: next(regressor.children()).register_forward_hook(print),
+                "frozen": lambda: regressor.requires_grad_(True),
+                "raise": regressor.train,
+            }
+            changes[self.how]()
+        if self.how == "raise" and eps > 0:
+            raise RuntimeError("boom")
+        return images
+
+
+@pytest.mark.parametrize("how", ["weights", "mode", "norms", "hooks", "frozen", "raise"])
+def test_an_attack_that_changes_the_network_fails_alone(
+    place: Workplace, tmp_path: Path, how: str
+) -> None:
+    meddling = plan_of(place, [Meddles(how=how), fgsm(), pgd()], eps=[2])
+    [line] = execute(place, meddling, tmp_path / "one").failures
+    assert "the attack changed the defense (" in line
+    assert ("boom" in line) == (how == "raise")
+    execute(place, plan_of(place, [fgsm(), pgd()], eps=[2]), tmp_path / "other")
+    first, second = cells(tmp_path / "one"), cells(tmp_path / "other")
+    assert len(second) == 3
+    for name, one in second.items():
+        assert facts(first[name]) == facts(one)
+
+
+class Counting(Rounding):
+    """Counts its passes in a buffer, which is its own affair."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        passes = self.get_buffer("passes")
+        passes += 1
+        logits: Tensor = self.head(global_average(self.backbone(images)))[:, 0]
+        return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts(Rounds):
+    """Builds it."""
+
+    summary = "counts"
+
+    def build(self, backbone: Backbone) -> Regressor:
+        return Counting(backbone)
+
+
+def test_what_a_network_changes_itself_is_no_attack_s_doing(
+    place: Workplace, tmp_path: Path
+) -> None:
+    plan = with_defense(plan_of(place, [fgsm(), pgd()], eps=[2]), Counts())
+    summary = execute(place, plan, tmp_path)
+    assert (summary.computed, summary.failures) == (6, [])

@@ -53,7 +53,9 @@ def test_a_sweep_of_six_radii_beats_a_loop_that_takes_six_gradients() -> None:
 def test_a_sweep_of_six_radii_is_one_gradient_and_six_scores() -> None:
     side, network = side_of(3, 64), regressor_of("resnet", "demo_net")
     made: list[bool] = []
-    network.get_submodule("backbone").register_forward_hook(lambda *_: made.append(torch.is_grad_enabled()))
+    network.get_submodule("backbone").register_forward_hook(
+        lambda *_: made.append(torch.is_grad_enabled())
+    )
     sweep = sweep_of("fgsm:objective=reflect", network, side)
     found = run(sweep, sweeps.FGSM_EPS)
     assert made == [True, *[False] * 6]

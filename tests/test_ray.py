@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 PATIENCE = 240.0
 """Seconds after which a process that does not get anywhere is given up."""
 GATED = """
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class Gated(Attack):
     access = "white-box"
 
     def perturb(self, regressor, images, mos, eps, noise):
-        (GATE / node()).touch()
+        (GATE / node()).write_text(str(os.getpid()))
         while not (GATE / "open").exists():
             time.sleep(0.02)
         return (images + eps).clamp(0, 1)
@@ -103,6 +104,10 @@ def until(process: subprocess.Popen[str], happened: Callable[[], object]) -> Non
         time.sleep(0.05)
 
 
+def is_written(path: Path) -> bool:
+    return path.is_file() and path.read_text() != ""
+
+
 @pytest.fixture
 def cluster(gate: Path) -> Iterator[Any]:
     """A cluster of one node, for a second one."""
@@ -121,11 +126,13 @@ def test_a_node_killed_in_the_middle_changes_no_result(
     cluster.wait_for_nodes()
     flags = ["--engine", "ray", "--address", cluster.address, "--store", str(tmp_path / "other")]
     process = start(place, gate, tmp_path / "run", *flags)
-    until(process, (gate / second.node_id).exists)
+    until(process, lambda: is_written(gate / second.node_id))
+    worker = int((gate / second.node_id).read_text())
     before = {path: read_cell(path).status for path in find_cells(tmp_path / "run")}
     assert set(before.values()) == {"done"}
     assert 1 <= len(before) < 14
     cluster.remove_node(second, allow_graceful=False)
+    until(process, lambda: not Path(f"/proc/{worker}").exists())  # or it is let through alive
     (gate / "open").touch()
     out, said = finish(process)
     assert "is gone" in said

@@ -1,0 +1,55 @@
+"""Whether a network is still what it was: attacks share it, and none may change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+
+class NetworkState:
+    """Weights, buffers, modes and hooks of a network at one moment.
+
+    Args:
+        network: It is copied: as much memory as its weights.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._tensors = {name: tensor.detach().clone() for name, tensor in _tensors(network)}
+        self._facts = dict(_facts(network))
+        self._own: frozenset[str] = frozenset()
+
+    def tolerate(self) -> None:
+        """Take what has changed so far for the network's own doing, as a counter of its passes."""
+        self._own = frozenset(self.changed())
+
+    def changed(self) -> list[str]:
+        """Return what is different now, such as ``layer1.weight`` or ``training of layer1``."""
+        now, facts = dict(_tensors(self._network)), dict(_facts(self._network))
+        names = {n for n in now.keys() | self._tensors.keys() if self._differs(n, now)}
+        names |= {
+            n for n in facts.keys() | self._facts.keys() if facts.get(n) != self._facts.get(n)
+        }
+        return sorted(names - self._own)
+
+    def _differs(self, name: str, now: dict[str, Tensor]) -> bool:
+        before, after = self._tensors.get(name), now.get(name)
+        if before is None or after is None:
+            return True
+        return before.shape != after.shape or not torch.equal(before, after.detach())
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return chain(network.named_parameters(), network.named_buffers())
+
+
+def _facts(network: nn.Module) -> Iterator[tuple[str, object]]:
+    for name, module in network.named_modules():
+        yield f"training of {name or 'the network'}", module.training
+        hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks
+        yield f"hooks of {name or 'the network'}", tuple(map(len, hooks))
+    for name, parameter in network.named_parameters():
+        yield f"requires_grad of {name}", parameter.requires_grad
