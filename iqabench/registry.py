@@ -254,6 +254,8 @@ def _convert(wanted: Any, argument: Argument, shown: str) -> Any:
         raise ParamError(f"{shown}: {'; '.join(sorted(what))}") from e
     if isinstance(value, float) and not math.isfinite(value):
         raise ParamError(f"{shown}: must be a finite number")
+    if isinstance(value, int | float) and "_" in argument.value:  # python reads 1_0 as 10
+        raise ParamError(f"{shown}: must be a number, written without _")
     return value
 
 

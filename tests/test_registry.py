@@ -203,6 +203,7 @@ def test_an_unknown_name_is_answered_with_the_closest_one() -> None:
         ("nothing:share=none", r"share=none: input should be a valid number"),
         ("nothing:steps=1.5", r"steps=1.5: .*integer"),
         ("nothing:0.5", r"'0.5' needs a key \(key=value\); it takes: share, name, steps"),
+        ("pgd:steps=1_0", r"steps=1_0: must be a number, written without _"),
         ("pgd:steps=0", r"attack 'pgd': steps must be at least 1, got 0"),
         ("fgsm:facts=1", r"has no parameter 'facts'"),
     ],

@@ -33,9 +33,6 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an old pickle: what is wrong is said below
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as e:
-        why = first_line(e) or type(e).__name__
-        raise WeightsError(f"weights file {path} cannot be read: {why}") from e
     except pickle.UnpicklingError as e:
         raise WeightsError(
             f"weights file {path} holds more than tensors and is not opened (pickles can run code):"
@@ -43,6 +40,14 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
         ) from e
     except safetensors.SafetensorError as e:
         raise WeightsError(f"weights file {path} is damaged: {first_line(e)}") from e
+    except (OSError, RuntimeError) as e:
+        why = first_line(e) or type(e).__name__
+        raise WeightsError(f"weights file {path} cannot be read: {why}") from e
+    except Exception as e:  # torch reads what is no file of its own as a pickle, byte by byte
+        raise WeightsError(
+            f"weights file {path} is no weights file, or a damaged one ({type(e).__name__}):"
+            " give .safetensors, or a state dict that torch saved"
+        ) from e
     for name in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
