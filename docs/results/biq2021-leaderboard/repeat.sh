@@ -17,7 +17,7 @@ mapfile -t few < <(flags "${slow[@]}")
 iqabench run "${common[@]}" "${every[@]}"
 iqabench audit --quick --images 50 "${common[@]}" "${every[@]}"
 iqabench run "${common[@]}" "${few[@]}" --eps 1
-iqabench audit --quick --images 50 "${common[@]}" "${few[@]}"
+iqabench audit --quick --images 50 "${common[@]}" --out "$out-averaged" "${few[@]}"
 iqabench run "${common[@]}" "${every[@]}" --attack standard-v1 --eps 2
 # the clean score of the undefended network on all 500 test images
 iqabench run "${common[@]}" --defense resnet --attack fgsm --eps 1 --images 500 --out "$out-whole"
