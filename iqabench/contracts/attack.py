@@ -137,7 +137,7 @@ class Attack(Component):
     def looks_first(self) -> bool:
         """Whether it begins with the score of the clean images and needs no ``Facts.logits``.
 
-        The harness then takes the clean scores out of that pass, where it is the first attack.
+        As the first attack on one of our defenses, one of ours then gives the clean scores too.
         """
         return False
 
