@@ -124,7 +124,7 @@ def _another_network(path: Path) -> None:
     ("write", "message"),
     [
         (_pickle_with_code, "holds more than tensors"),
-        (_nothing, "cannot be read: EOFError"),
+        (_nothing, "is no weights file, or a damaged one (EOFError)"),
         (_another_network, "is it another network?"),
     ],
 )
