@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from iqabench.backbones import BackboneSpec
 from iqabench.chains import Chain
-from iqabench.errors import IncompatibleError, ParamError, WeightsError
+from iqabench.contracts.pretrained import Pretrained
+from iqabench.errors import CellError, IncompatibleError, ParamError, WeightsError
 from iqabench.results import find_cells, read_cell
 from iqabench.testing import check_defense
 
@@ -152,6 +153,38 @@ def test_what_cannot_be_made_or_filled_is_said(here: Path) -> None:
     (here / "damaged.pt2").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="no exported program"):
         scores(f"exported:{here / 'damaged.pt2'}")
+
+
+class Returns(nn.Module):
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, images: Tensor) -> object:
+        if self.what == "in place":
+            return images.sub_(0.5).mean((1, 2, 3))
+        return {"two": images.mean((2, 3))[:, :2], "one": images.mean(), "list": [1.0]}[self.what]
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("two", r"the metric returned shape \(3, 2\), not \(3,\): a value per image"),
+        ("one", r"the metric returned shape \(\), not \(3,\)"),
+        ("list", "the metric returned list, not a tensor"),
+    ],
+)
+def test_a_metric_that_gives_no_value_per_image_is_told_so(what: str, message: str) -> None:
+    with pytest.raises(CellError, match=message):
+        Pretrained(Returns(what), 0.0, 1.0)(grid_images(3, 8))
+
+
+def test_what_a_metric_does_to_its_input_stays_its_own() -> None:
+    images = grid_images(3, 8)
+    before = images.clone()
+    with torch.no_grad():
+        Pretrained(Returns("in place"), 0.0, 1.0)(images)
+    assert torch.equal(images, before)
 
 
 class Touching:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.regressor import Regressor
+from iqabench.errors import CellError
 
 
 class Pretrained(Regressor):
@@ -23,9 +24,20 @@ class Pretrained(Regressor):
         self.worst, self.best = worst, best
 
     def logit(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        """See ``Regressor.logit``; ``noise`` is unused, the metric draws nothing."""
-        values: Tensor = self.metric(images).reshape(len(images)).float()
-        return (values - self.worst) / (self.best - self.worst)
+        """See ``Regressor.logit``; ``noise`` is unused, the metric draws nothing.
+
+        Raises:
+            CellError: The metric returned something else than a value per image.
+        """
+        values = self.metric(images.clone())  # whatever it does to its input stays its own
+        if not isinstance(values, Tensor):
+            raise CellError(f"the metric returned {type(values).__name__}, not a tensor")
+        if values.numel() != len(images):
+            raise CellError(
+                f"the metric returned shape {tuple(values.shape)}, not ({len(images)},): a value"
+                " per image"
+            )
+        return (values.reshape(len(images)).float() - self.worst) / (self.best - self.worst)
 
     def squash(self, logits: Tensor) -> Tensor:
         """See ``Regressor.squash``; the metric's own value is the score."""
