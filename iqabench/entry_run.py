@@ -83,12 +83,15 @@ class _Subject:
 
     def __init__(self, make: Callable[[], Regressor]) -> None:
         self._make = make
-        self.renew()
+        self.regressor = make()
+        self.state = NetworkState(self.regressor)
 
     def renew(self) -> None:
-        """Make it anew."""
+        """Make it anew; what it changes by itself is still its own."""
+        tolerated = self.state.tolerated
         self.regressor = self._make()
         self.state = NetworkState(self.regressor)
+        self.state.tolerated = tolerated
 
 
 @dataclass

@@ -14,17 +14,20 @@ class NetworkState:
 
     Args:
         network: It is copied: as much memory as its weights.
+
+    Attributes:
+        tolerated: What it changes by itself.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
         self._tensors = {name: tensor.detach().clone() for name, tensor in _tensors(network)}
         self._facts = dict(_facts(network))
-        self._own: frozenset[str] = frozenset()
+        self.tolerated: frozenset[str] = frozenset()
 
     def tolerate(self) -> None:
         """Take what has changed so far for the network's own doing, as a counter of its passes."""
-        self._own = frozenset(self.changed())
+        self.tolerated = frozenset(self.changed())
 
     def changed(self) -> list[str]:
         """Return what is different now, such as ``layer1.weight`` or ``training of layer1``."""
@@ -33,7 +36,7 @@ class NetworkState:
         names |= {
             n for n in facts.keys() | self._facts.keys() if facts.get(n) != self._facts.get(n)
         }
-        return sorted(names - self._own)
+        return sorted(names - self.tolerated)
 
     def _differs(self, name: str, now: dict[str, Tensor]) -> bool:
         before, after = self._tensors.get(name), now.get(name)

@@ -262,6 +262,8 @@ class Counts(Rounds):
 def test_what_a_network_changes_itself_is_no_attack_s_doing(
     place: Workplace, tmp_path: Path
 ) -> None:
-    plan = with_defense(plan_of(place, [fgsm(), pgd()], eps=[2]), Counts())
-    summary = execute(place, plan, tmp_path)
-    assert (summary.computed, summary.failures) == (6, [])
+    attacks = [fgsm(), Meddles(how="mode"), pgd()]
+    summary = execute(place, with_defense(plan_of(place, attacks, eps=[2]), Counts()), tmp_path)
+    assert summary.computed == 6
+    assert all("meddles" in line for line in summary.failures)
+    assert len(summary.failures) == 2  # one for each defense
