@@ -155,7 +155,7 @@ def _add(
             f"{there} and {path} differ and cannot both be {name}; leave one run out, or make "
             "that file again in one of them"
         )
-    files[name] = min(there, path, key=Path.read_bytes)  # whatever the order of the runs
+    files[name] = min(there, path, key=Path.read_bytes)  # whatever the runs are called
 
 
 def _one_training(one: Path, other: Path) -> bool:

@@ -339,14 +339,16 @@ def test_one_training_on_two_machines_is_one_card_and_other_weights_are_a_contra
 ) -> None:
     a, b = (row.run for row in runs)
     card = {"weights_sha256": "0" * 64, "losses": [0.5], "seconds": 3.0, "environment": {}}
-    for run, change in ((a, {"seconds": 9.0}), (b, {"environment": {"python": "3.12"}})):
-        (run / "cards").mkdir(exist_ok=True)
-        (run / "cards" / "key.json").write_text(json.dumps(card | change))
-    merge(tmp_path / "ab", a, b)
-    merge(tmp_path / "ba", b, a)
-    found = (tmp_path / "ab" / "cards" / "key.json").read_bytes()
-    assert found == (tmp_path / "ba" / "cards" / "key.json").read_bytes()
-    assert json.loads(found)["weights_sha256"] == "0" * 64
+    changes = [{"seconds": 9.0}, {"environment": {"python": "3.12"}}]
+    found = []
+    for name, order in (("ab", changes), ("ba", changes[::-1])):  # whichever machine is run a
+        for run, change in zip((a, b), order, strict=True):
+            (run / "cards").mkdir(exist_ok=True)
+            (run / "cards" / "key.json").write_text(json.dumps(card | change))
+        merge(tmp_path / name, a, b)
+        found.append((tmp_path / name / "cards" / "key.json").read_bytes())
+    assert found[0] == found[1]
+    assert json.loads(found[0])["weights_sha256"] == "0" * 64
     (b / "cards" / "key.json").write_text(json.dumps(card | {"weights_sha256": "1" * 64}))
     with pytest.raises(ResultsError, match=r"differ and cannot both be cards/key\.json"):
         merge_runs([a, b])
