@@ -339,7 +339,7 @@ def test_one_training_on_two_machines_is_one_card_and_other_weights_are_a_contra
 ) -> None:
     a, b = (row.run for row in runs)
     card = {"weights_sha256": "0" * 64, "losses": [0.5], "seconds": 3.0, "environment": {}}
-    changes = [{"seconds": 9.0}, {"environment": {"python": "3.12"}}]
+    changes: list[dict[str, object]] = [{"seconds": 9.0}, {"environment": {"python": "3.12"}}]
     found = []
     for name, order in (("ab", changes), ("ba", changes[::-1])):  # whichever machine is run a
         for run, change in zip((a, b), order, strict=True):
