@@ -54,16 +54,21 @@ class PGD(SteppedAttack):
         noise: Noise,
     ) -> Iterator[Tensor]:
         """See ``AscentAttack.ascend``."""
+        first = self.first_look(goal, regressor, clean, noise)
         for eps in eps_list:
             ascent = self.ascent(eps)
             away = random_start(clean, noise, eps=eps, purpose="kick")
-            best = ascent.climb(goal, regressor, clean, noise, kick=away)
+            best = ascent.climb(goal, regressor, clean, noise, first=first, kick=away)
             for restart in range(1, self.restarts):
                 start = random_start(clean, noise, eps=eps, purpose=f"restart{restart}")
                 best = keep_better(best, ascent.climb(goal, regressor, clean, noise, start=start))
             yield best.images
 
+    @property
+    def shares_work(self) -> bool:
+        """See ``SteppedAttack.shares_work``; a restart begins elsewhere for every radius."""
+        return self.restarts == 1 and super().shares_work
+
     def climb_passes(self, eps_count: int) -> Passes:
         """See ``AscentAttack.climb_passes``."""
-        per_eps = self.restarts * self.steps
-        return Passes(eps_count * (per_eps + self.restarts), eps_count * per_eps)
+        return self._climb_passes(eps_count, self.restarts)

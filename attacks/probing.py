@@ -43,16 +43,22 @@ class Probing(SteppedAttack):
     @property
     def climb_queries(self) -> int:
         """See ``AscentAttack.climb_queries``."""
-        return self.steps * (2 * self.pairs + 1) + 1
+        return self.steps * self.look_queries + 1
+
+    @property
+    def look_queries(self) -> int:
+        """Score queries per image of one step."""
+        return 2 * self.pairs + 1
+
+    @property
+    def look_passes(self) -> Passes:
+        """See ``SteppedAttack.look_passes``."""
+        return Passes(self.look_queries, 0)
 
     def ascent(self, eps: float) -> SignedAscent:
         """See ``SteppedAttack.ascent``."""
         slope = Probed(self.pairs, self.sigma_255 / 255, self.law)
         return replace(super().ascent(eps), slope=slope, decay=self.decay)
-
-    def climb_passes(self, eps_count: int) -> Passes:
-        """See ``AscentAttack.climb_passes``."""
-        return Passes(eps_count * self.climb_queries, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

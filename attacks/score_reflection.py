@@ -56,11 +56,6 @@ class ScoreReflection(SteppedAttack):
             return
         yield from super().ascend(goal, regressor, clean, eps_list, noise)
 
-    @property
-    def shares_work(self) -> bool:
-        """Only a single step shares its gradient between radii."""
-        return self.steps == 1
-
-    def climb_passes(self, eps_count: int) -> Passes | None:
+    def climb_passes(self, eps_count: int) -> Passes:
         """See ``AscentAttack.climb_passes``."""
         return Passes(1, 1) if self.steps == 1 else super().climb_passes(eps_count)

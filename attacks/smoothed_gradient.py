@@ -42,7 +42,7 @@ class SmoothedGradient(SteppedAttack):
         """See ``SteppedAttack.ascent``."""
         return replace(super().ascent(eps), slope=Smoothed(self.samples, self.sigma_255 / 255))
 
-    def climb_passes(self, eps_count: int) -> Passes:
-        """See ``AscentAttack.climb_passes``."""
-        gradients = self.steps * self.samples
-        return Passes(eps_count * (gradients + self.steps + 1), eps_count * gradients)
+    @property
+    def look_passes(self) -> Passes:
+        """See ``SteppedAttack.look_passes``."""
+        return Passes(self.samples + 1, self.samples)

@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from iqabench.environment import environment
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,45 @@ def at_most(what: str, goal: float, measured: float, how: str, unit: str = "x") 
     return Row(what, f"at most {goal:g} {unit}", measured, unit, measured <= goal, how)
 
 
+def now() -> float:
+    """Return seconds: of the processor with one thread, else of the clock.
+
+    Those of the processor are not used up while a process waits for another.
+    """
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+class Meter:
+    """Adds up the seconds that are spent inside of some functions."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def around(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return the same function, metered."""
+
+        def metered(*args: object, **kwargs: object) -> T:
+            began = now()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += now() - began
+
+        return metered
+
+
 def race(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Return the fewest seconds of each, measured in turns after a round that does not count.
 
-    Taking turns lets what else the machine does hit all alike. With one thread these are seconds of
-    the processor, which a waiting process does not use up; with several they are of the clock.
+    Taking turns lets what else the machine does hit all alike.
     """
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     best = dict.fromkeys(contestants, float("inf"))
     for number in range(repeats + 1):
         for name, action in contestants.items():
-            began = clock()
+            began = now()
             action()
             if number:
-                best[name] = min(best[name], clock() - began)
+                best[name] = min(best[name], now() - began)
     return best
 
 

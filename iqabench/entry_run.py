@@ -16,6 +16,7 @@ from iqabench.contracts.attack import Attack
 from iqabench.contracts.objective import Facts
 from iqabench.contracts.regressor import Regressor
 from iqabench.errors import CellError, UsageError, VoidLookError, one_line, quoted
+from iqabench.grouping import groups
 from iqabench.keeping import Keeper, can_keep
 from iqabench.looking import LookingSweep, can_look
 from iqabench.planning import Entry, Plan
@@ -42,22 +43,14 @@ class _Due:
         attacked: How its cells name it.
         sources: Trained regressors of other defenses, by the spec the attack asked for.
         found: Radii whose cells are there, in grey levels.
-        missing: The others.
+        missing: The others, in groups that are computed together.
     """
 
     attack: Named[Attack]
     attacked: Attacked
     sources: Mapping[str, Regressor]
     found: Sequence[float]
-    missing: Sequence[float]
-
-    @property
-    def groups(self) -> list[tuple[float, ...]]:
-        """Missing radii, those together that share work."""
-        one = self.attack.component
-        if one.shares_work and not one.needs_fit:
-            return [tuple(self.missing)] if self.missing else []
-        return [(eps,) for eps in self.missing]
+    missing: Sequence[tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +59,12 @@ class _Swept:
 
     sweep: Sweep
     outcomes: dict[float, Outcome]
+
+    @property
+    def broke(self) -> bool:
+        """Whether radii failed by one and the same error, whichever of them it came from."""
+        errors = [id(one.error) for one in self.outcomes.values() if one.error is not None]
+        return len(set(errors)) < len(errors)
 
 
 def _error_of(result: _Swept | Exception) -> Exception | None:
@@ -208,10 +207,10 @@ class EntryRun:
             return None  # compiled networks have other code for gradients
         yield Begun(attack.canonical, tuple(asked))
         due = self._due(attack, subject.regressor, recorder)
-        for group in due.groups:
-            result = self._attempt(due, subject, None, group, recorder)
-            return None if isinstance(result, VoidLookError) else result
-        return None
+        if not due.missing:
+            return None
+        result = self._attempt(due, subject, None, due.missing[0], recorder)
+        return None if isinstance(result, VoidLookError) else result
 
     def _attack(
         self,
@@ -236,11 +235,15 @@ class EntryRun:
             return
         for eps in due.found:
             yield Settled(attack.canonical, eps, found=True)
-        for group in due.groups:
+        waiting = list(due.missing)
+        while waiting:
+            group = waiting.pop(0)
             yield Begun(attack.canonical, group)
-            result = ahead or self._attempt(due, subject, clean, group, recorder)
+            result, ahead = ahead or self._attempt(due, subject, clean, group, recorder), None
             if isinstance(result, Exception):
                 yield from self._fail(recorder, due.attacked, group, result)
+            elif len(group) > 1 and result.broke:
+                waiting[:0] = [(eps,) for eps in group]  # so that those alone fail that must
             else:
                 yield from self._settle(due, result, clean, recorder)
 
@@ -284,7 +287,8 @@ class EntryRun:
             found = recorder.finds(attacked, eps, ids if can_keep(eps) else (), self.learned)
             there[found].append(eps)
         trained = {spec: source for spec, (_, source) in sources.items()}
-        return _Due(attack, attacked, trained, there[True], there[False])
+        missing = groups(attack.component, there[False], len(self.entry.data.test))
+        return _Due(attack, attacked, trained, there[True], missing)
 
     def _sweep(
         self,

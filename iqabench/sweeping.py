@@ -24,6 +24,7 @@ from iqabench.environment import forget_peak, peak_memory_mb
 from iqabench.errors import BudgetError, CellError, SelfCheckError
 from iqabench.keeping import Keeper
 from iqabench.progress import Counter
+from iqabench.recall import Recall, can_recall
 from iqabench.routes import OWN, routes
 from iqabench.scoring import CellColumns, Scores, score
 from iqabench.sides import Side
@@ -127,7 +128,9 @@ class Sweep:
 
     def __post_init__(self) -> None:
         self.tally = Tally()
-        counted = Counted(self._attackable(), self.tally)
+        knows = can_recall(self.attack, self.regressor)
+        self.recall = Recall(self.regressor) if knows else None
+        counted = Counted(self.recall or self.regressor, self.tally)
         draws = self.conditions.attack_draws
         self.routes = routes(self.attack, counted, draws)
         self.real = Expectation(counted, draws=draws) if counted.stochastic else counted
@@ -277,10 +280,6 @@ class Sweep:
                 raise CellError("the attack changed its input images in place")
             yield Move(eps, kept, mos, numbers, tuple(candidates))
 
-    def _attackable(self) -> Regressor:
-        """Return what attacks are shown, before it is counted."""
-        return self.regressor
-
     def _batch(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
         return self.side.batch(numbers, self.conditions.device)
 
@@ -311,7 +310,7 @@ class Sweep:
             return _Taken(move.eps_255, error=e)
         numbers = move.numbers
         adversarial = self._best(move, candidates)
-        scores = self._score(adversarial, numbers)
+        scores = self._recalled(adversarial) or self._score(adversarial, numbers)
         scores_8bit = rounded = None
         if float(move.eps_255).is_integer():  # 8-bit images cannot use up any other radius
             rounded = budget.round_to_8bit(adversarial)
@@ -331,6 +330,10 @@ class Sweep:
         if budget.largest_move(rounded, adversarial) <= budget.TOLERANCE:
             return scores  # on the grid already, as after one signed step: the same image
         return self._score(rounded, numbers)
+
+    def _recalled(self, images: Tensor) -> Scores | None:
+        """Return the scores of images that the attack looked at last, as most ascents do."""
+        return None if self.recall is None else self.recall.said_of(images)
 
     def _score(self, images: Tensor, numbers: list[int]) -> Scores:
         noise = self.side.noise(self.conditions.seed, numbers, "score")

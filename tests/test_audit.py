@@ -123,14 +123,14 @@ def gradients(name: str, images: int, radii: int, routes: int) -> float:
     return images * (own * (routes + 1) + transferred * 2)
 
 
-@pytest.mark.parametrize(("routes", "said"), [(1, 62_000), (4, 126_000), (5, 147_000)])
+@pytest.mark.parametrize(("routes", "said"), [(1, 60_000), (4, 121_000), (5, 141_000)])
 def test_an_audit_costs_what_the_docs_say_and_a_quick_one_a_tenth(routes: int, said: int) -> None:
     probes = 2 * PROBED
     default = gradients("audit-v1", IMAGES, 2, routes) + probes
     quick = gradients("audit_quick-v1", QUICK_IMAGES, 1, routes) + probes
     assert default == pytest.approx(said, rel=0.01)
     assert default <= 150_000
-    assert quick <= 0.102 * default
+    assert round(quick / default, 2) == 0.1
     document = (Path(__file__).parents[1] / "docs" / "audit.md").read_text()
     assert f"{said:,}" in document
 

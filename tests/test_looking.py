@@ -24,8 +24,8 @@ from iqabench.api import (
 )
 from iqabench.clean import clean_scores
 from iqabench.contracts.objective import make_goal
-from iqabench.looking import KNOWN
 from iqabench.planning import attack
+from iqabench.recall import KNOWN
 from iqabench.results import CellRecord, Columns
 
 Found = tuple[CellRecord, Columns]
@@ -52,7 +52,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trusts the code of this file as if it were iqabench's."""
-    monkeypatch.setattr("iqabench.looking.KNOWN", (*KNOWN, __name__))
+    monkeypatch.setattr("iqabench.recall.KNOWN", (*KNOWN, __name__))
 
 
 def pgd() -> Attack:

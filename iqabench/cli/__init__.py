@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from iqabench.allocation import keep_freed_memory
 from iqabench.cli.failing import print_error
 from iqabench.cli.parser import build_parser
 from iqabench.errors import IqabenchError
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before torch is loaded: threads that wait for each other by spinning make a network five to
     # ten times slower as soon as another process wants the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     try:
         given = [*(sys.argv[1:] if argv is None else argv)]
         arguments = build_parser().parse_args(given)

@@ -12,8 +12,10 @@ from iqabench.contracts.noise import Noise
 from iqabench.contracts.objective import Goal
 from iqabench.contracts.regressor import Regressor
 
-Slope = Callable[[Goal, Regressor, Tensor, Noise], tuple[Tensor, Tensor]]
-"""(goal, model, images, noise) -> the goal's values ``(N,)`` and a direction in which it rises.
+Look = tuple[Tensor, Tensor]
+"""A goal's values ``(N,)`` and a direction of the images' shape in which it rises."""
+Slope = Callable[[Goal, Regressor, Tensor, Noise], Look]
+"""(goal, model, images, noise) -> values and direction.
 
 Every step has noise of its own, so that an ascent of an expectation sees fresh draws.
 """
@@ -102,6 +104,12 @@ class SignedAscent:
         eps = eps_255 / 255
         return cls(eps=eps, steps=steps, step_size=eps * (step or min(1.25, 2.5 / steps)))
 
+    def look(
+        self, goal: Goal, regressor: Regressor, images: Tensor, noise: Noise, step: int = 0
+    ) -> Look:
+        """Return the goal's values and slope at the images that a step begins with."""
+        return self.slope(goal, regressor, images, noise.for_purpose(f"step{step}"))
+
     def climb(
         self,
         goal: Goal,
@@ -110,6 +118,7 @@ class SignedAscent:
         noise: Noise,
         *,
         start: Tensor | None = None,
+        first: Look | None = None,
         kick: Tensor | None = None,
     ) -> Climb:
         """Return the best iterate of each image.
@@ -120,6 +129,7 @@ class SignedAscent:
             clean: Centre of the ball, ``(N, 3, H, W)`` in ``[0, 1]``.
             noise: Randomness of the batch.
             start: First iterate, inside the ball; the clean images without it.
+            first: What ``look`` finds at the start, where several climbs share it.
             kick: Where an image goes in the first step if its slope is exactly zero at the start
                 (``mse`` where f equals y); without it, it stays.
         """
@@ -127,7 +137,8 @@ class SignedAscent:
         best = Climb(images, torch.full((len(clean),), -torch.inf, device=clean.device))
         direction, bounds = torch.zeros_like(clean), _bounds(clean, self.eps)
         for step in range(self.steps):
-            values, rise = self.slope(goal, regressor, images, noise.for_purpose(f"step{step}"))
+            known = None if step else first
+            values, rise = known or self.look(goal, regressor, images, noise, step)
             best = keep_better(best, Climb(images, values))
             direction = self.decay * direction + _unit(rise) if self.decay else rise
             images = torch.add(images, direction.sign(), alpha=self.step_size).clamp_(*bounds)

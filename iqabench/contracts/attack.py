@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from typing_extensions import Self
 
-from iqabench.contracts.ascent import SignedAscent, best_of
+from iqabench.contracts.ascent import Look, SignedAscent, best_of
 from iqabench.contracts.component import Component, state
 from iqabench.contracts.noise import Noise
 from iqabench.contracts.objective import Facts, Goal, ObjectiveName, Threshold, make_goal
@@ -20,12 +20,21 @@ ThreatModel = Literal["linf", "other", "none"]
 Access = Literal["white-box", "black-box", "transfer", "none"]
 
 
+FEW_STEPS = 10
+"""Steps up to which radii of one attack are computed together, for the sake of the first."""
+
+
 @dataclass(frozen=True)
 class Passes:
     """Passes per image that a sweep over several eps takes, for the estimate of a dry run."""
 
     forwards: float
     backwards: float
+
+    @property
+    def total(self) -> float:
+        """Passes in both directions."""
+        return self.forwards + self.backwards
 
 
 @dataclass(frozen=True)
@@ -313,9 +322,35 @@ class SteppedAttack(AscentAttack):
         noise: Noise,
     ) -> Iterator[Tensor]:
         """See ``AscentAttack.ascend``; from the clean images, best iterate kept."""
+        first = self.first_look(goal, regressor, clean, noise)
         for eps in eps_list:
-            yield self.ascent(eps).climb(goal, regressor, clean, noise).images
+            yield self.ascent(eps).climb(goal, regressor, clean, noise, first=first).images
 
-    def climb_passes(self, eps_count: int) -> Passes | None:
+    def first_look(self, goal: Goal, regressor: Regressor, clean: Tensor, noise: Noise) -> Look:
+        """Return what the first step of every radius finds at the clean images."""
+        return self.ascent(0).look(goal, regressor, clean, noise)
+
+    @property
+    def shares_work(self) -> bool:
+        """Radii share the first look, which counts where steps are few."""
+        return self.steps <= FEW_STEPS
+
+    @property
+    def looks_first(self) -> bool:
+        """A single step; where there are many, clean scores had better not wait for them."""
+        return self.steps == 1 and super().looks_first
+
+    @property
+    def look_passes(self) -> Passes:
+        """Passes per image that a step takes; a subclass with another slope says its own."""
+        return Passes(1, 1)
+
+    def climb_passes(self, eps_count: int) -> Passes:
         """See ``AscentAttack.climb_passes``."""
-        return Passes(eps_count * (self.steps + 1), eps_count * self.steps)
+        return self._climb_passes(eps_count)
+
+    def _climb_passes(self, eps_count: int, restarts: int = 1) -> Passes:
+        shared = eps_count - 1 if self.shares_work else 0
+        looks = eps_count * restarts * self.steps - shared
+        one, ends = self.look_passes, eps_count * restarts
+        return Passes(looks * one.forwards + ends, looks * one.backwards)
