@@ -11,6 +11,7 @@ from iqabench.config import Benchmark
 from iqabench.data import DataHome
 from iqabench.distributed.driving import Driver
 from iqabench.distributed.jobs import Setting
+from iqabench.distributed.last_words import last_words
 from iqabench.distributed.ray_cluster import (
     RayCluster,
     check_reachable,
@@ -24,6 +25,10 @@ from iqabench.planning import Plan
 from iqabench.progress import Reporter
 from iqabench.running import Summary
 
+ENDED = (
+    "iqabench: this process was ended from outside, as Ray does when its part of this machine is"
+    " gone; finished cells stay, run it again to go on"
+)
 Compute = Callable[[Plan], Summary]
 """Computes what is missing of a plan."""
 
@@ -73,7 +78,7 @@ def on_ray(
     """
     threads, workers = arguments.threads or 1, arguments.workers
     cpus = None if workers is None else workers * threads
-    with connected(arguments.address, cpus) as ray:
+    with last_words(ENDED), connected(arguments.address, cpus) as ray:
         share = share_of(ray, benchmark.device, threads, arguments.gpu_share or 1.0)
         setting = Setting(home.root, home.store, Path.cwd(), share.device, threads, saving)
         cluster = RayCluster(ray, share)
