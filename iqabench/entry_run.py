@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from iqabench.scoring import Scores
 from iqabench.steps import Begun, Settled, Step
 from iqabench.sweeping import Outcome, Sweep
 from iqabench.timeouts import within
-from iqabench.undisturbed import NetworkState
+from iqabench.undisturbed import Subject
 
 if TYPE_CHECKING:
     from iqabench.running import Runner
@@ -73,26 +73,6 @@ def _error_of(result: _Swept | Exception) -> Exception | None:
     return next((one.error for one in result.outcomes.values() if one.error is not None), None)
 
 
-class _Subject:
-    """The attacked regressor, made anew when an attack has changed it.
-
-    Args:
-        make: Returns it as it was trained.
-    """
-
-    def __init__(self, make: Callable[[], Regressor]) -> None:
-        self._make = make
-        self.regressor = make()
-        self.state = NetworkState(self.regressor)
-
-    def renew(self) -> None:
-        """Make it anew; what it changes by itself is still its own."""
-        tolerated = self.state.tolerated
-        self.regressor = self._make()
-        self.state = NetworkState(self.regressor)
-        self.state.tolerated = tolerated
-
-
 @dataclass
 class EntryRun:
     """One defense on one data set: its checkpoint, clean pass, and attacks."""
@@ -110,18 +90,18 @@ class EntryRun:
             checkpoint = models.checkpoint(self.entry.training)
             recipe_key, weights = checkpoint.recipe_key, checkpoint.card()["weights_sha256"]
             checkpoint.keep_card(self.runner.run)
-            subject = _Subject(
+            subject = Subject(
                 lambda: within(
                     self.limit,
                     lambda: models.defended(self.entry.chain, self.entry.training, checkpoint),
                 )
             )
-            draws = self.plan.benchmark.score_draws if subject.regressor.stochastic else 1
+            draws = self.plan.benchmark.score_draws if subject.stochastic else 1
             recorder = self._recorder(recipe_key, weights, draws)
             ahead = yield from self._look_ahead(subject, recorder)
             yield Begun(CLEAN, (0.0,))
             clean, found = self._clean(subject.regressor, recorder, ahead)
-            subject.state.tolerate()
+            subject.tolerate()
         except UsageError:
             raise
         except Exception as e:
@@ -191,7 +171,7 @@ class EntryRun:
         return scores, False
 
     def _look_ahead(
-        self, subject: _Subject, recorder: Recorder
+        self, subject: Subject, recorder: Recorder
     ) -> Generator[Step, None, _Swept | Exception | None]:
         """Run the first attack if it finds the clean scores on its way.
 
@@ -215,7 +195,7 @@ class EntryRun:
     def _attack(
         self,
         attack: Named[Attack],
-        subject: _Subject,
+        subject: Subject,
         clean: Scores,
         recorder: Recorder,
         ahead: _Swept | Exception | None,
@@ -229,7 +209,7 @@ class EntryRun:
         except UsageError:
             raise
         except Exception as e:
-            draws = self.plan.benchmark.attack_draws if subject.regressor.stochastic else None
+            draws = self.plan.benchmark.attack_draws if subject.stochastic else None
             attacked = Attacked.by(attack, sources={}, draws=draws)
             yield from self._fail(recorder, attacked, asked, e)
             return
@@ -250,7 +230,7 @@ class EntryRun:
     def _attempt(
         self,
         due: _Due,
-        subject: _Subject,
+        subject: Subject,
         clean: Scores | None,
         group: Sequence[float],
         recorder: Recorder,
@@ -261,8 +241,7 @@ class EntryRun:
             result = self._sweep(due, subject.regressor, clean, group, recorder)
         except Exception as e:
             result = e
-        if changed := subject.state.changed():
-            subject.renew()
+        if changed := subject.changes():
             why = f"{one_line(error)}; " if (error := _error_of(result)) else ""
             names = quoted(changed, limit=3)
             result = CellError(f"{why}the attack changed the defense ({names}), which all share")
@@ -343,6 +322,8 @@ class EntryRun:
         self, recorder: Recorder, attacked: Attacked, eps_255: Sequence[float], error: Exception
     ) -> Iterator[Settled]:
         for eps in eps_255:
+            if self.kept and can_keep(eps):
+                self._keeper(recorder, attacked, eps).discard()
             line = recorder.failed(attacked, eps, error)
             self.runner.reporter.warn(line)
             yield Settled(attacked.spec, eps, failure=line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,10 @@ class Keeper:
         for place, number in enumerate(numbers):
             if number in self.numbers:
                 self._keep_one(to_bytes(clean[place]), to_bytes(rounded[place]), number)
+
+    def discard(self) -> None:
+        """Remove what was kept, of a cell that failed later on; clean images are everybody's."""
+        shutil.rmtree(self.run / FOLDER / self.key, ignore_errors=True)
 
     def _keep_one(self, clean: Bytes, attacked: Bytes, number: int) -> None:
         name = f"{self._name(number)}.png"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
+
+from iqabench.contracts.regressor import Regressor
 
 
 class NetworkState:
@@ -43,6 +45,43 @@ class NetworkState:
         if before is None or after is None:
             return True
         return before.shape != after.shape or not torch.equal(before, after.detach())
+
+
+class Subject:
+    """An attacked regressor, made anew where an attack has changed it.
+
+    Args:
+        make: Returns it as it was trained.
+
+    Attributes:
+        stochastic: Whether its scores depend on noise.
+    """
+
+    def __init__(self, make: Callable[[], Regressor]) -> None:
+        self._make = make
+        self._regressor: Regressor | None = make()
+        self._state = NetworkState(self._regressor)
+        self.stochastic = self._regressor.stochastic
+
+    @property
+    def regressor(self) -> Regressor:
+        """The regressor as it was trained; whoever asks first after a change has it made."""
+        if self._regressor is None:
+            made, tolerated = self._make(), self._state.tolerated
+            self._regressor, self._state = made, NetworkState(made)
+            self._state.tolerated = tolerated  # what it changes by itself is still its own
+        return self._regressor
+
+    def tolerate(self) -> None:
+        """See ``NetworkState.tolerate``."""
+        self._state.tolerate()
+
+    def changes(self) -> list[str]:
+        """Return what is different from what was trained, which is then not used again."""
+        changed = [] if self._regressor is None else self._state.changed()
+        if changed:
+            self._regressor = None
+        return changed
 
 
 def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from planned_runs import CPU, plan_of
 from support import Workplace, grid_images, side_of
+from torch import Tensor
 
+from iqabench.api import Attack, Noise, Regressor
 from iqabench.cli import main
 from iqabench.errors import BudgetError, ConfigError
 from iqabench.keeping import Keeper, Saving, can_keep, read_png
+from iqabench.progress import Silent
 from iqabench.results import find_cells, read_cell, read_columns
+from iqabench.running import Runner
 
 FLAGS = ("--defense", "resnet", "--dataset", "biq2021", "--eps", "0.5,4")
 
@@ -55,6 +61,35 @@ def test_the_files_are_what_was_scored_after_rounding(place: Workplace) -> None:
         assert moved == table["linf_8bit_255"][row] <= 4
         mse = ((attacked - clean) / 255.0).__pow__(2).mean()
         assert table["psnr"][row] == pytest.approx(-10 * np.log10(mse), abs=0.2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halting(Attack):
+    """May fail at one image, which is in the last batch."""
+
+    summary = "halting"
+    at: str
+
+    def perturb(
+        self, regressor: Regressor, images: Tensor, mos: Tensor, eps: float, noise: Noise
+    ) -> Tensor:
+        if eps and self.at in noise.image_ids:
+            raise RuntimeError("boom")
+        return (images + eps).clamp(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("at", "failures", "folders"),
+    [("ss03 (Te11).jpg", 1, ["clean"]), ("nowhere", 0, ["KEY", "clean"])],
+)
+def test_a_cell_that_fails_late_keeps_no_images(
+    place: Workplace, tmp_path: Path, at: str, failures: int, folders: list[str]
+) -> None:
+    plan = plan_of(place, [Halting(at=at)], eps=[2], batch_size=4)
+    runner = Runner(tmp_path, place.store, CPU, Silent(), Saving(None))
+    assert len(runner.execute(plan).failures) == failures
+    names = {path.name for path in (tmp_path / "images").iterdir()}
+    assert sorted("KEY" if len(name) > 5 else name for name in names) == folders
 
 
 def test_a_cell_that_kept_too_few_is_computed_again_with_the_same_numbers(

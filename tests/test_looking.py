@@ -24,6 +24,7 @@ from iqabench.api import (
 )
 from iqabench.clean import clean_scores
 from iqabench.contracts.objective import make_goal
+from iqabench.models import Models
 from iqabench.planning import attack
 from iqabench.recall import KNOWN
 from iqabench.results import CellRecord, Columns
@@ -233,6 +234,26 @@ def test_an_attack_that_changes_the_network_fails_alone(
     assert len(second) == 3
     for name, one in second.items():
         assert facts(first[name]) == facts(one)
+
+
+def test_a_network_that_cannot_be_made_anew_fails_the_cells_that_are_left(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makes, defended = [1], Models.defended
+
+    def once(*args: object) -> Regressor:
+        if not makes:
+            raise OSError("no room")
+        makes.pop()
+        return defended(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Models, "defended", once)
+    plan = plan_of(place, [fgsm(), Meddles(), pgd()], eps=[2])
+    first, second = execute(place, plan, tmp_path).failures
+    assert "the attack changed the defense" in first
+    assert "no room" in second
+    statuses = [record.status for record, _ in cells(tmp_path).values()]
+    assert sorted(statuses) == ["done", "done", "failed", "failed"]
 
 
 class Counting(Rounding):
