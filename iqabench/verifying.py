@@ -17,6 +17,7 @@ from iqabench.chains import Chain
 from iqabench.config import Benchmark, load_benchmark
 from iqabench.errors import ConfigError, IqabenchError, ResultsError
 from iqabench.files import hash_file
+from iqabench.keeping import FOLDER as IMAGES
 from iqabench.keeping import file_of, read_png
 from iqabench.metrics import METRICS, agreement
 from iqabench.planning import attack
@@ -47,6 +48,7 @@ class Report:
         problems: One line for each thing that is wrong.
         missing: Cells that a request of the run asked for and that are not there, or failed.
         unknown: Requests whose cells cannot be told any more, and why.
+        unread: Files among cells and images that no cell is or names; nothing reads them.
     """
 
     cells: int = 0
@@ -55,6 +57,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     @property
     def is_sound(self) -> bool:
@@ -85,7 +88,20 @@ def verify(run: Path, progress: Counter) -> Report:
             report.images += len(record.images or ())
         progress(number, len(paths))
     _find_missing(run, records, report)
+    report.unread += map(str, _unread(run, paths, records))
     return report
+
+
+def _unread(run: Path, paths: Sequence[Path], records: Sequence[CellRecord]) -> Iterator[Path]:
+    known = {file for path in paths for file in (path, path.with_suffix(".csv"))}
+    for record in records:
+        known |= {
+            run / image[kind] for image in record.images or () for kind in ("clean", "attacked")
+        }
+    for folder in ("cells", IMAGES):
+        for path in sorted((run / folder).rglob("*")):
+            if path.is_file() and path not in known and not path.name.startswith("."):
+                yield path
 
 
 @dataclass(frozen=True)

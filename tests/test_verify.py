@@ -58,7 +58,7 @@ def attacked(run: Path) -> Path:
 def test_a_run_as_it_was_written_is_sound(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = verified(run, capsys, 0)
     assert (found["cells"], found["failed"], found["images"]) == (6, 0, 6)
-    assert found["problems"] == found["missing"] == found["unknown"] == []
+    assert found["problems"] == found["missing"] == found["unknown"] == found["unread"] == []
     assert main(["verify", str(run)]) == 0
     assert "6 cells, 6 kept images: 0 things wrong, 0 cells missing" in capsys.readouterr().out
 
@@ -165,6 +165,29 @@ def test_without_its_request_what_is_missing_is_unknown(
 ) -> None:
     (run / "run.json").unlink()
     assert len(verified(run, capsys, 0)["unknown"]) == 1
+
+
+def test_files_that_belong_to_no_cell_are_named(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strange = [
+        run / "cells" / "notes.json",
+        attacked(run).parent / "orphan.csv",
+        run / "images" / "0123456789abcdef" / "left.png",
+    ]
+    for path in strange:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    assert verified(run, capsys, 0)["unread"] == [*map(str, strange)]
+
+
+def test_a_cell_under_another_name_is_wrong(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = attacked(run)
+    for suffix in (".json", ".csv"):
+        copy = path.with_name(f"copy{suffix}")
+        copy.write_bytes(path.with_suffix(suffix).read_bytes())
+    (line,) = verified(run, capsys, 1)["problems"]
+    assert "copy.json: is not where a cell of this key lies" in line
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

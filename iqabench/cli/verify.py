@@ -35,6 +35,8 @@ def _print(report: Report) -> None:
         say(f"missing: {line}")
     for line in report.unknown:
         say(f"unknown: {line}")
+    for path in report.unread:
+        say(f"unread: {path} is no part of any cell")
     kept = f", {report.images} kept images" if report.images else ""
     failed = f", {report.failed} of them failed" if report.failed else ""
     say(
