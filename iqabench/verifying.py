@@ -94,10 +94,8 @@ def verify(run: Path, progress: Counter) -> Report:
 
 def _unread(run: Path, paths: Sequence[Path], records: Sequence[CellRecord]) -> Iterator[Path]:
     known = {file for path in paths for file in (path, path.with_suffix(".csv"))}
-    for record in records:
-        known |= {
-            run / image[kind] for image in record.images or () for kind in ("clean", "attacked")
-        }
+    for image in (image for record in records for image in record.images or ()):
+        known |= {run / image["clean"], run / image["attacked"]}
     for folder in ("cells", IMAGES):
         for path in sorted((run / folder).rglob("*")):
             if path.is_file() and path not in known and not path.name.startswith("."):

@@ -178,7 +178,7 @@ def test_files_that_belong_to_no_cell_are_named(
     for path in strange:
         path.parent.mkdir(exist_ok=True)
         path.write_text("{}")
-    assert verified(run, capsys, 0)["unread"] == [*map(str, strange)]
+    assert set(verified(run, capsys, 0)["unread"]) == {*map(str, strange)}
 
 
 def test_a_cell_under_another_name_is_wrong(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
