@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import logging
 import sys
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,12 +160,25 @@ class ExportedMetric(OwnMetric):
         if self.program is None:
             raise IncompatibleError("defense 'exported': give its file, exported:FILE.pt2")
         try:
-            with no_pickles():
+            with no_pickles(), _hushed():
                 program = torch.export.load(self.program).module()
         except Exception as e:  # a damaged archive may fail anywhere
             why = str(e).strip().split("\n")[0] or type(e).__name__
+            if "warnings above" in why:  # which are hushed
+                why = "torch.export cannot make sense of this archive"
             raise WeightsError(f"{self.program} is no exported program: {why}") from e
         # A program has no modes, and raises where it is asked for one.
         program.train = lambda mode=True: program  # type: ignore[method-assign]
         program.eval = lambda: program  # type: ignore[method-assign]
         return program
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep torch from logging the traceback of an error that it then raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -144,7 +144,9 @@ def test_a_name_without_its_file_says_what_to_write(name: str) -> None:
         scores(name)
 
 
-def test_what_cannot_be_made_or_filled_is_said(here: Path) -> None:
+def test_what_cannot_be_made_or_filled_is_said(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(WeightsError, match="cannot be made without arguments"):
         scores("module:my_metrics.net:Needy")
     torch.save({"conv.weight": torch.zeros(4, 3, 3, 3)}, here / "part.pth")
@@ -153,6 +155,11 @@ def test_what_cannot_be_made_or_filled_is_said(here: Path) -> None:
     (here / "damaged.pt2").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="no exported program"):
         scores(f"exported:{here / 'damaged.pt2'}")
+    with zipfile.ZipFile(here / "other.pt2", "w") as archive:
+        archive.writestr("x", "y")
+    with pytest.raises(WeightsError, match="cannot make sense of this archive"):
+        scores(f"exported:{here / 'other.pt2'}")
+    assert capfd.readouterr().err == ""
 
 
 class Returns(nn.Module):
