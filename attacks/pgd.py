@@ -54,9 +54,8 @@ class PGD(SteppedAttack):
         noise: Noise,
     ) -> Iterator[Tensor]:
         """See ``AscentAttack.ascend``."""
-        first = self.first_look(goal, regressor, clean, noise)
-        for eps in eps_list:
-            ascent = self.ascent(eps)
+        for ascent, first in self.ascents(goal, regressor, clean, eps_list, noise):
+            eps = ascent.eps
             away = random_start(clean, noise, eps=eps, purpose="kick")
             best = ascent.climb(goal, regressor, clean, noise, first=first, kick=away)
             for restart in range(1, self.restarts):

@@ -13,6 +13,7 @@ import numpy as np
 from subject import CPU, regressor_of, run, side_of, sweep_of
 from timing import Row, at_most, main
 
+from iqabench.allocation import KEEPING
 from iqabench.environment import peak_memory_mb
 from iqabench.pixels import Pixels
 from iqabench.sides import Side
@@ -38,6 +39,7 @@ def _in_a_process(count: int) -> float:
 
 
 def _peak(count: int) -> float:
+    KEEPING.apply()  # as the command does
     with tempfile.TemporaryDirectory() as folder:
         sweep = sweep_of(
             "fgsm:objective=reflect",

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import torch
 
+from iqabench.allocation import KEEPING
 from iqabench.environment import environment
 
 T = TypeVar("T")
@@ -115,6 +116,7 @@ def main(
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    KEEPING.apply()  # as the command does
     before = machine()
     rows = measure(arguments.repeats, **(quick if arguments.quick else {}))
     if arguments.json:

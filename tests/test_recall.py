@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from planned_runs import cells, execute, plan_of
 from support import Workplace
 from torch import Tensor
 
-from iqabench.api import Attack, Noise, Regressor
+from iqabench.api import Attack, Noise, Regressor, SignedAscent, Smoothed, SteppedAttack
 from iqabench.contracts.regressor import scores_and_logits
 from iqabench.counting import Counted, Tally
 from iqabench.planning import attack
@@ -135,6 +135,25 @@ def test_cells_are_the_same_where_nothing_is_remembered(
     }
     if spec.startswith("pgd"):
         assert any(asked)  # the last step was the best of every image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled(SteppedAttack):
+    """Looks around as far as its ball is wide."""
+
+    summary = "scaled"
+
+    def ascent(self, eps: float) -> SignedAscent:
+        return replace(super().ascent(eps), slope=Smoothed(2, eps))
+
+
+def test_radii_with_slopes_of_their_own_share_none() -> None:
+    scaled, regressor = Scaled(steps=2), frozen(SmoothRegressor())
+    images, radii = tiny_images(), [4 / 255, 64 / 255]
+    found = list(scaled.sweep(regressor, images, tiny_mos(), radii, tiny_noise()))
+    for eps, moved in zip(radii, found, strict=True):
+        alone = scaled.perturb(regressor, images, tiny_mos(), eps, tiny_noise())
+        assert torch.equal(moved, alone)
 
 
 @pytest.mark.parametrize("objective", ["reflect", "both"])

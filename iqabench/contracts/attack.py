@@ -322,13 +322,26 @@ class SteppedAttack(AscentAttack):
         noise: Noise,
     ) -> Iterator[Tensor]:
         """See ``AscentAttack.ascend``; from the clean images, best iterate kept."""
-        first = self.first_look(goal, regressor, clean, noise)
-        for eps in eps_list:
-            yield self.ascent(eps).climb(goal, regressor, clean, noise, first=first).images
+        for ascent, first in self.ascents(goal, regressor, clean, eps_list, noise):
+            yield ascent.climb(goal, regressor, clean, noise, first=first).images
 
-    def first_look(self, goal: Goal, regressor: Regressor, clean: Tensor, noise: Noise) -> Look:
-        """Return what the first step of every radius finds at the clean images."""
-        return self.ascent(0).look(goal, regressor, clean, noise)
+    def ascents(
+        self,
+        goal: Goal,
+        regressor: Regressor,
+        clean: Tensor,
+        eps_list: Sequence[float],
+        noise: Noise,
+    ) -> Iterator[tuple[SignedAscent, Look]]:
+        """Yield, per eps, the ascent and what its first step finds at the clean images.
+
+        That is looked for once for all radii with the same slope. Arguments: see ``ascend``.
+        """
+        slope, first = None, None
+        for ascent in map(self.ascent, eps_list):
+            if first is None or ascent.slope != slope:
+                slope, first = ascent.slope, ascent.look(goal, regressor, clean, noise)
+            yield ascent, first
 
     @property
     def shares_work(self) -> bool:

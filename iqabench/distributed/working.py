@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
+from iqabench.allocation import keep_freed_memory
 from iqabench.chains import Chain
 from iqabench.data import DataHome, dataset
 from iqabench.distributed.jobs import Files, Job, Node, Refusal, Report, checkpoints_of, release
@@ -39,6 +40,7 @@ def work(packed: bytes, fetch: Fetch, node: Node) -> Generator[Report]:
         fetch: Where checkpoints of the driver come from.
         node: Where this is.
     """
+    keep_freed_memory()
     try:
         job = Job.unpack(packed)
         with exact_kernels(), tempfile.TemporaryDirectory(prefix="iqabench-") as folder:
