@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 from subject import BATCH, regressor_of, side_of
-from timing import Row, at_most, main, race
+from timing import Row, at_most, main, race, ratio
 
 from iqabench.api import Noise
 
@@ -26,13 +26,13 @@ def measure(repeats: int, *, images: int = BATCH, size: int = 224) -> list[Row]:
     for name, network in networks.items():
         contestants[f"{name} score"] = partial(_score, network, pixels, noise)
         contestants[f"{name} gradient"] = partial(_gradient, network, pixels, noise)
-    seconds = race(contestants, repeats)
+    laps = race(contestants, repeats)
     how = f"ResNet-18, {images} images, {size} px"
     return [
         at_most(
             f"{method} over plain ReLU, {what}",
             1.5,
-            seconds[f"{method} {what}"] / seconds[f"resnet {what}"],
+            ratio(laps, f"{method} {what}", f"resnet {what}"),
             how,
         )
         for method in METHODS

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import torch
 from rivals import loops
 from subject import BATCH, regressor_of, run, side_of, sweep_of
-from timing import Meter, Row, at_least, at_most, main, now, race
+from timing import Laps, Meter, Row, at_least, at_most, main, now, race, ratio
 from torch import Tensor
 
 from iqabench.allocation import KEEPING, USUAL
@@ -69,11 +69,11 @@ def _contest(
         )
         contestants[f"bound {speed}"] = partial(_bare, ours, images, len(eps_255), steps)
         overheads[speed] = partial(_overhead, ours, side, spec, eps_255, repeats)
-    seconds = race(contestants, repeats)
+    laps = race(contestants, repeats)
     how = _how(side)
     return [
-        *_ratios(what, steps, seconds, list(rivals), how),
-        *_shares(what, seconds, overheads, how),
+        *_ratios(what, steps, laps, list(rivals), how),
+        *_shares(what, laps, overheads, how),
         *_differences(what, steps, scores, list(rivals)),
     ]
 
@@ -99,25 +99,21 @@ def _how(side: Side) -> str:
     return f"{len(side)} images, {side.geometry.crop} px, batches of {BATCH}"
 
 
-def _ratios(
-    what: str, steps: int, seconds: dict[str, float], rivals: list[str], how: str
-) -> list[Row]:
+def _ratios(what: str, steps: int, laps: Laps, rivals: list[str], how: str) -> list[Row]:
     rows = []
     for speed in SPEEDS:
         for name in rivals:
-            ratio = seconds[name] / seconds[speed]
-            rows.append(
-                at_least(f"{what}, {speed}, over {name}", 1.2 if steps else 3.0, ratio, how)
-            )
+            goal, times = 1.2 if steps else 3.0, ratio(laps, name, speed)
+            rows.append(at_least(f"{what}, {speed}, over {name}", goal, times, how))
     return rows
 
 
 def _shares(
-    what: str, seconds: dict[str, float], overheads: dict[str, Callable[[], float]], how: str
+    what: str, laps: Laps, overheads: dict[str, Callable[[], float]], how: str
 ) -> list[Row]:
     rows = []
     for speed, overhead in overheads.items():
-        share = seconds[f"bound {speed}"] / seconds[speed]
+        share = ratio(laps, f"bound {speed}", speed)
         bound, outside = "the fewest passes, no harness", "seconds outside of network and gradient"
         rows += [
             at_least(f"{what}, {speed}, share of the bound", 0.9, share, f"{bound}; {how}"),
@@ -202,4 +198,4 @@ def _bare(regressor: Regressor, images: Tensor, radii: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(measure, __doc__, quick={"images": 4, "size": 96})
+    main(measure, __doc__, quick={"images": 4, "size": 96}, repeats=5)

@@ -8,9 +8,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import truediv
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import torch
@@ -79,19 +81,29 @@ class Meter:
         return metered
 
 
-def race(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the fewest seconds of each, measured in turns after a round that does not count.
+Laps = Mapping[str, Sequence[float]]
+"""The seconds of each contestant, round after round."""
 
-    Taking turns lets what else the machine does hit all alike.
-    """
-    best = dict.fromkeys(contestants, float("inf"))
+
+def race(contestants: Mapping[str, Callable[[], object]], repeats: int) -> Laps:
+    """Return the seconds of all, measured in turns after a round that does not count."""
+    laps: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(repeats + 1):
         for name, action in contestants.items():
             began = now()
             action()
             if number:
-                best[name] = min(best[name], now() - began)
-    return best
+                laps[name].append(now() - began)
+    return laps
+
+
+def ratio(laps: Laps, over: str, under: str) -> float:
+    """Return how many times as long the one takes as the other: the median over rounds.
+
+    Contestants of one round follow each other, so what else the machine does hits them alike. The
+    fewest seconds of each would come from different rounds, and favour who is short.
+    """
+    return median(map(truediv, laps[over], laps[under]))
 
 
 def main(
