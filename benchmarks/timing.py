@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -103,7 +102,7 @@ def ratio(laps: Laps, over: str, under: str) -> float:
     Contestants of one round follow each other, so what else the machine does hits them alike. The
     fewest seconds of each would come from different rounds, and favour who is short.
     """
-    return median(map(truediv, laps[over], laps[under]))
+    return median(a / b for a, b in zip(laps[over], laps[under], strict=True))
 
 
 def main(
